@@ -1,0 +1,1 @@
+"""Everything offline: data, training, export, quantisation, parity and publishing of models."""

@@ -1,0 +1,1 @@
+"""Where training data comes from: the synthetic shop and loaders of public data sets."""

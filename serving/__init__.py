@@ -1,0 +1,1 @@
+"""Cartwright's request path: gRPC ingress, steps, pipelines and model hosts. Imports nothing offline."""

@@ -1,0 +1,82 @@
+"""What travels with a request: its deadline, its trace, and the report that ends up in the reply."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+
+from serving.deadline import Deadline
+from serving.types import Degradation, Report, StepTiming
+
+
+@dataclass(kw_only=True)
+class RequestContext:
+    """Carried through one request; steps add timings, model versions and degradations to it.
+
+    Never shared between requests. Asyncio only: not safe to change from several threads.
+    """
+
+    deadline: Deadline
+    trace_id: str = ""
+    # OpenTelemetry context to open child spans in; None while the request is not traced.
+    span_context: Context | None = None
+    timings: list[StepTiming] = field(default_factory=list)
+    degraded: list[Degradation] = field(default_factory=list)
+    model_versions: dict[str, int] = field(default_factory=dict)
+    started_s: float = field(default_factory=time.perf_counter)
+
+    def degrade(self, step: str, reason: str, fallback: str) -> None:
+        """Notes that `step` was replaced by `fallback`; the reply will say so."""
+        self.degraded.append(Degradation(step=step, reason=reason, fallback=fallback))
+
+    def report(self) -> Report:
+        """The report so far, total time included."""
+        return Report(
+            timings=tuple(self.timings),
+            degraded=tuple(self.degraded),
+            model_versions=dict(self.model_versions),
+            trace_id=self.trace_id,
+            total_ms=(time.perf_counter() - self.started_s) * 1000.0,
+        )
+
+    def merge(self, report: Report) -> None:
+        """Adds what a step in another process reported."""
+        self.timings.extend(report.timings)
+        self.degraded.extend(report.degraded)
+        self.model_versions.update(report.model_versions)
+
+
+_TRACER = trace.get_tracer("cartwright.serving")
+
+
+@contextmanager
+def observe_step(context: RequestContext, step: str) -> Iterator[RequestContext]:
+    """Times a step for the reply and, in a traced request, opens its span.
+
+    Yields the context to pass down: the same report, with this step's span as the parent.
+    The timing is noted whether the step succeeds or raises; an error is recorded on the span.
+    """
+    started = time.perf_counter()
+    try:
+        if context.span_context is None:
+            yield context
+        else:
+            with _TRACER.start_as_current_span(
+                f"step {step}", context=context.span_context
+            ) as span:
+                yield RequestContext(
+                    deadline=context.deadline,
+                    trace_id=context.trace_id,
+                    span_context=trace.set_span_in_context(span, context.span_context),
+                    timings=context.timings,
+                    degraded=context.degraded,
+                    model_versions=context.model_versions,
+                    started_s=context.started_s,
+                )
+    finally:
+        context.timings.append(
+            StepTiming(step=step, duration_ms=(time.perf_counter() - started) * 1000.0)
+        )

@@ -1,0 +1,1 @@
+"""A conversation as pure functions over a state."""

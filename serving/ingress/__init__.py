@@ -1,0 +1,1 @@
+"""gRPC methods: decode, call a pipeline, encode."""

@@ -1,0 +1,1 @@
+"""What is known about models: client protocol, manifest, repository on disk."""

@@ -1,0 +1,1 @@
+"""Plain async compositions of steps, with their fallbacks."""

@@ -1,0 +1,268 @@
+"""One typed tree of settings: defaults < YAML file < environment.
+
+The file is named by `--config` or `CARTWRIGHT_CONFIG`. An environment variable names its field with
+double underscores: `CARTWRIGHT_SERVER__GRPC_PORT=9100`. Unknown fields are refused.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from serving.errors import StartupError
+
+ENV_PREFIX = "CARTWRIGHT_"
+CONFIG_VARIABLE = "CARTWRIGHT_CONFIG"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[float, Field(gt=0)]
+Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
+Placement = Literal["inline", "deployment"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ServerSettings(_Section):
+    """The ingress: what clients connect to."""
+
+    grpc_port: Port = 9000
+    """Port of the gRPC API. 0 takes a free one and prints it."""
+    http_port: Port = 0
+    """Port of Ray Serve's HTTP side (probes and metrics only). 0 takes a free one."""
+    reflection: bool = True
+    """Answers gRPC server reflection, so that grpcurl needs no proto file."""
+    ha_proxy: bool = True
+    """HAProxy as the ingress instead of Ray Serve's Python proxy."""
+    throughput_optimized: bool = True
+    """Ray Serve's throughput-optimised mode (fewer threads and copies a request)."""
+    start_timeout_s: Positive = 120.0
+    """How long `cartwright serve` waits for every deployment to be healthy."""
+
+
+class DeadlineSettings(_Section):
+    """Default deadlines in milliseconds, for clients that send none."""
+
+    converse_ms: Milliseconds = 2000.0
+    understand_ms: Milliseconds = 1000.0
+    answer_ms: Milliseconds = 1000.0
+    recommend_ms: Milliseconds = 1000.0
+    decide_ms: Milliseconds = 1000.0
+    record_events_ms: Milliseconds = 2000.0
+    knowledge_ms: Milliseconds = 5000.0
+    models_ms: Milliseconds = 2000.0
+
+
+class LimitSettings(_Section):
+    """Bounds on what a request may hold; beyond them it is refused with the field's name."""
+
+    max_text_chars: Annotated[int, Field(ge=1, le=100_000)] = 4096
+    max_id_chars: Annotated[int, Field(ge=1, le=1024)] = 128
+    max_top_k: Annotated[int, Field(ge=1, le=200)] = 100
+    max_sources: Annotated[int, Field(ge=1, le=50)] = 20
+    max_events: Annotated[int, Field(ge=1, le=10_000)] = 500
+    max_articles: Annotated[int, Field(ge=1, le=1_000)] = 200
+    max_article_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+
+
+class PlacementSettings(_Section):
+    """Where each step runs: in the pipeline's replica, or as a deployment of its own."""
+
+    understand: Placement = "inline"
+    retrieve: Placement = "inline"
+    generate_candidates: Placement = "inline"
+    rank: Placement = "inline"
+    decide: Placement = "inline"
+
+
+class DeploymentSettings(_Section):
+    """Limits and scaling of one Ray Serve deployment."""
+
+    min_replicas: Annotated[int, Field(ge=1)] = 1
+    max_replicas: Annotated[int, Field(ge=1)] = 1
+    target_ongoing_requests: Positive = 32.0
+    """Autoscaling aims at so many requests in flight a replica."""
+    max_ongoing_requests: Annotated[int, Field(ge=1)] = 128
+    """Requests that a replica works on at once; the rest waits in the queue."""
+    max_queued_requests: Annotated[int, Field(ge=0)] = 256
+    """Requests that may wait; beyond that they are refused at once."""
+    num_cpus: Annotated[float, Field(ge=0)] = 0.5
+    """Logical CPUs that Ray reserves a replica; does not limit it."""
+    health_check_period_s: Positive = 5.0
+    health_check_timeout_s: Positive = 10.0
+    graceful_shutdown_timeout_s: Positive = 10.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})"
+            )
+        return self
+
+
+class DeploymentsSettings(_Section):
+    """Ray Serve deployments."""
+
+    agent: DeploymentSettings = DeploymentSettings()
+    """The ingress with the pipelines."""
+    step: DeploymentSettings = DeploymentSettings()
+    """Every step that is placed as a deployment."""
+
+
+class TritonSettings(_Section):
+    """Model hosts."""
+
+    mode: Literal["managed", "external"] = "managed"
+    """`managed`: the stack runs tritonserver itself; `external`: it is given as URLs."""
+    urls: tuple[str, ...] = ()
+    """host:port of the gRPC endpoint of each host, for `external`."""
+    binary: str = "auto"
+    """Path of tritonserver; `auto` takes the one of the nvidia-pytriton wheel."""
+    backend_directory: str = "auto"
+    """Triton's backends; `auto` makes one with ONNX Runtime behind the Python backend."""
+    models: tuple[str, ...] = ("understanding", "encoder", "candidates", "ranker", "decision")
+    """Models that must be ready before the stack says SERVING."""
+    hosts: Annotated[int, Field(ge=1, le=64)] = 1
+    """Managed hosts (one tritonserver each)."""
+    num_cpus: Annotated[float, Field(ge=0)] = 1.0
+    num_gpus: Annotated[float, Field(ge=0)] = 0.0
+    start_timeout_s: Positive = 60.0
+    """From the start of the process until every model is ready."""
+    probe_period_s: Positive = 1.0
+    """How often readiness is looked at."""
+    restart_backoff_s: Positive = 0.5
+    """Pause before the second restart in a row; doubles up to 30 s."""
+    log_folder: Path = Path("var/log/triton")
+    """Output of tritonserver, one file a host; kept over restarts."""
+    model_repository: Path = Path("model_repository")
+
+    @model_validator(mode="after")
+    def _urls_match_mode(self) -> Self:
+        if self.mode == "external" and not self.urls:
+            raise ValueError("urls must name at least one host:port when mode is 'external'")
+        if self.mode == "managed" and self.urls:
+            raise ValueError("urls may only be given when mode is 'external'")
+        return self
+
+
+class StoreSettings(_Section):
+    """Sessions, histories, knowledge, catalogue and orders."""
+
+    folder: Path = Path("var/state")
+    """One SQLite file a shop lies here."""
+    shop: Path = Path("var/shop")
+    """The shop that `cartwright models build` wrote; imported when its digest is new."""
+    busy_timeout_ms: Milliseconds = 2000.0
+    """How long a write waits for another process's."""
+
+
+class DialogueSettings(_Section):
+    """How a conversation is held."""
+
+    max_failures: Annotated[int, Field(ge=1)] = 2
+    """So many turns in a row that are not understood lead to ESCALATE."""
+    min_intent_confidence: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Below it a turn counts as not understood."""
+    max_out_of_scope_probability: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Above it a turn counts as not understood."""
+    min_answer_score: Annotated[float, Field(ge=0, le=1)] = 0.45
+    """Below it the agent says that it does not know."""
+    default_top_k: Annotated[int, Field(ge=1)] = 5
+    default_sources: Annotated[int, Field(ge=1)] = 3
+
+
+class TelemetrySettings(_Section):
+    """Traces. A request that its caller sampled is traced; others by `sample_ratio`."""
+
+    enabled: bool = True
+    otlp_endpoint: str = "http://127.0.0.1:4318"
+    """Base URL of an OTLP/HTTP collector (`/v1/traces` is appended)."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the requests without a traceparent that are traced."""
+    service_name: str = "cartwright"
+    export_delay_ms: Milliseconds = 1000.0
+    """Longest time that a finished span waits for its export."""
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    server: ServerSettings = ServerSettings()
+    deadlines: DeadlineSettings = DeadlineSettings()
+    limits: LimitSettings = LimitSettings()
+    placement: PlacementSettings = PlacementSettings()
+    deployments: DeploymentsSettings = DeploymentsSettings()
+    triton: TritonSettings = TritonSettings()
+    stores: StoreSettings = StoreSettings()
+    dialogue: DialogueSettings = DialogueSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file (the file's content arrives as the initial values)."""
+        assert isinstance(init_settings, InitSettingsSource)
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Reads the settings.
+
+    Args:
+        path: YAML file; without one, the file named by `CARTWRIGHT_CONFIG`, if any.
+
+    Raises:
+        StartupError: the file or a value is unusable; names the field, the value and the reason.
+    """
+    if path is None and CONFIG_VARIABLE in os.environ:
+        path = Path(os.environ[CONFIG_VARIABLE])
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise StartupError(f"settings: {path}: cannot be read: {error}") from error
+        if loaded is not None and not isinstance(loaded, dict):
+            raise StartupError(f"settings: {path}: must be a mapping of sections")
+        values = loaded or {}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise StartupError(
+            "settings: " + "; ".join(_describe(e) for e in error.errors())
+        ) from error
+
+
+def _describe(error: Any) -> str:
+    """`section.field: reason (got value)`."""
+    field = ".".join(str(part) for part in error["loc"]) or "(root)"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{field}: there is no such setting"
+    if isinstance(error["input"], dict | BaseModel):
+        return f"{field}: {message}"
+    return f"{field}: {message} (got {error['input']!r})"

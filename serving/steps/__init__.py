@@ -1,0 +1,1 @@
+"""Plain classes, domain types in and out; each does one thing."""

@@ -1,0 +1,1 @@
+"""Model hosts: one supervised tritonserver each, discovery, and the gRPC connection."""
