@@ -1,1 +1,1 @@
-"""Cartwright's request path: gRPC ingress, steps, pipelines and model hosts. Imports nothing offline."""
+"""Cartwright's request path: ingress, steps, pipelines, model hosts. Imports nothing offline."""

@@ -1,4 +1,4 @@
-"""What travels with a request: its deadline, its trace, and the report that ends up in the reply."""
+"""What travels with a request: its deadline, its trace, and the report for the reply."""
 
 import time
 from collections.abc import Iterator

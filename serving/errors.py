@@ -1,7 +1,7 @@
 """The error tree, each class with its gRPC status code.
 
 CartwrightError
-├── InvalidRequest           INVALID_ARGUMENT     the caller sent something unusable; names the field
+├── InvalidRequest           INVALID_ARGUMENT     unusable as sent; names the field
 ├── NotFound                 NOT_FOUND            the thing asked for does not exist
 ├── Unauthenticated          UNAUTHENTICATED      no or unknown credentials
 ├── PermissionDenied         PERMISSION_DENIED    known caller, not allowed
@@ -9,9 +9,9 @@ CartwrightError
 ├── DeadlineExceeded         DEADLINE_EXCEEDED    no time left
 ├── Unavailable              UNAVAILABLE          cannot serve now; a retry may succeed
 │   ├── ModelUnavailable                          no host has the model ready
-│   ├── StoreUnavailable                          the store cannot read or write (disk full, locked)
+│   ├── StoreUnavailable                          the store cannot read or write
 │   └── SessionConflict                           another turn of the session was saved meanwhile
-├── Internal                 INTERNAL             a defect; the caller sees a neutral sentence and an id
+├── Internal                 INTERNAL             a defect; the caller sees only an id
 │   └── ModelContractViolated                     a model's tensors do not match its spec
 └── StartupError             (exit code)          the stack cannot start; names the setting or file
 

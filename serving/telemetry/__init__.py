@@ -1,0 +1,1 @@
+"""Traces: what is recorded of a request, and where it goes."""
