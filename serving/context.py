@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
 
 from serving.deadline import Deadline
+from serving.telemetry.tracer import open_span
 from serving.types import Degradation, Report, StepTiming
 
 
@@ -42,14 +44,23 @@ class RequestContext:
             total_ms=(time.perf_counter() - self.started_s) * 1000.0,
         )
 
+    def below(self, span: trace.Span) -> "RequestContext":
+        """The same request (deadline, report) with `span` as the parent of what comes next."""
+        return RequestContext(
+            deadline=self.deadline,
+            trace_id=self.trace_id,
+            span_context=trace.set_span_in_context(span, self.span_context),
+            timings=self.timings,
+            degraded=self.degraded,
+            model_versions=self.model_versions,
+            started_s=self.started_s,
+        )
+
     def merge(self, report: Report) -> None:
         """Adds what a step in another process reported."""
         self.timings.extend(report.timings)
         self.degraded.extend(report.degraded)
         self.model_versions.update(report.model_versions)
-
-
-_TRACER = trace.get_tracer("cartwright.serving")
 
 
 @contextmanager
@@ -60,22 +71,15 @@ def observe_step(context: RequestContext, step: str) -> Iterator[RequestContext]
     The timing is noted whether the step succeeds or raises; an error is recorded on the span.
     """
     started = time.perf_counter()
+    parent = context.span_context
     try:
-        if context.span_context is None:
+        if parent is None:
             yield context
         else:
-            with _TRACER.start_as_current_span(
-                f"step {step}", context=context.span_context
+            with open_span(
+                f"step {step}", parent, SpanKind.INTERNAL, {"cartwright.step": step}
             ) as span:
-                yield RequestContext(
-                    deadline=context.deadline,
-                    trace_id=context.trace_id,
-                    span_context=trace.set_span_in_context(span, context.span_context),
-                    timings=context.timings,
-                    degraded=context.degraded,
-                    model_versions=context.model_versions,
-                    started_s=context.started_s,
-                )
+                yield context.below(span) if span is not None else context
     finally:
         context.timings.append(
             StepTiming(step=step, duration_ms=(time.perf_counter() - started) * 1000.0)
