@@ -1,0 +1,155 @@
+"""ModelSpec -> config.pbtxt -> parsed back. The files are generated, never edited by hand.
+
+python -m model_build.triton_config [REPOSITORY] [--target cpu|gpu] [--check]
+"""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from model_build.spec import (
+    TARGETS,
+    BatchingPolicy,
+    Hosting,
+    InstanceGroup,
+    ModelSpec,
+    Target,
+)
+from model_build.specs import SPECS
+from serving.errors import StartupError
+from serving.models.manifest import DType, TensorSpec
+
+FILE_NAME = "config.pbtxt"
+BACKEND = "onnxruntime"
+_HEADER = (
+    "# Generated from the ModelSpec; change that and run `python -m model_build.triton_config`.\n"
+)
+_THREADS = "intra_op_thread_count"
+
+
+def config_of(spec: ModelSpec, target: Target = "cpu") -> Any:
+    """The model's `inference.ModelConfig` message for one kind of machine."""
+    hosting = spec.hosting[target]
+    config = model_config_pb2.ModelConfig(
+        name=spec.name, backend=BACKEND, max_batch_size=spec.max_batch_size
+    )
+    config.version_policy.latest.num_versions = 1
+    for tensors, field in ((spec.inputs, config.input), (spec.outputs, config.output)):
+        for tensor in tensors:
+            field.add(name=tensor.name, data_type=_data_type(tensor.dtype), dims=tensor.dims)
+    config.instance_group.add(
+        count=hosting.instances.count,
+        kind=model_config_pb2.ModelInstanceGroup.Kind.Value(hosting.instances.kind),
+    )
+    batching = config.dynamic_batching
+    batching.max_queue_delay_microseconds = hosting.batching.max_queue_delay_microseconds
+    policy = batching.default_queue_policy
+    # The caller's remaining time becomes the request's timeout; late requests are refused.
+    policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
+    policy.allow_timeout_override = True
+    policy.max_queue_size = hosting.batching.max_queue_size
+    threads = hosting.instances.intra_op_threads
+    for key, value in ((_THREADS, threads), ("inter_op_thread_count", 1), ("execution_mode", 0)):
+        config.parameters[key].string_value = str(value)
+    for batch_size in spec.warm_up_batch_sizes:
+        warm_up = config.model_warmup.add(name=f"batch_{batch_size}", batch_size=batch_size)
+        for tensor in spec.inputs:
+            dims = [spec.warm_up_length if dim == -1 else dim for dim in tensor.dims]
+            entry = warm_up.inputs[tensor.name]
+            entry.data_type = _data_type(tensor.dtype)
+            entry.dims.extend(dims)
+            # Zeros are valid in every input: padding, unknown, nothing bought yet.
+            entry.zero_data = True
+    return config
+
+
+def config_text(spec: ModelSpec, target: Target = "cpu") -> str:
+    """Content of `config.pbtxt`."""
+    return _HEADER + text_format.MessageToString(config_of(spec, target))
+
+
+def parse_config(text: str) -> Any:
+    """Reads the content of a `config.pbtxt` into an `inference.ModelConfig` message.
+
+    Raises:
+        ValueError: not a model configuration; names line and field.
+    """
+    try:
+        return text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"{FILE_NAME}: {error}") from error
+
+
+def tensors_of(fields: Any) -> tuple[TensorSpec, ...]:
+    """`config.input` or `config.output` as tensor specs."""
+    return tuple(
+        TensorSpec(name=f.name, dtype=_dtype(f.data_type), dims=tuple(f.dims)) for f in fields
+    )
+
+
+def hosting_of(config: Any) -> Hosting:
+    """What a configuration says about hosting; the inverse of `config_of` but for the artifact."""
+    (group,) = config.instance_group
+    return Hosting(
+        instances=InstanceGroup(
+            count=group.count,
+            kind=model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind),
+            intra_op_threads=int(config.parameters[_THREADS].string_value),
+        ),
+        batching=BatchingPolicy(
+            max_queue_delay_microseconds=config.dynamic_batching.max_queue_delay_microseconds,
+            max_queue_size=config.dynamic_batching.default_queue_policy.max_queue_size,
+        ),
+    )
+
+
+def write_configs(repository: Path, target: Target = "cpu") -> list[Path]:
+    """Writes `<model>/config.pbtxt` of every model; returns the files that changed.
+
+    Raises:
+        StartupError: a file cannot be written; names it.
+    """
+    changed = []
+    for spec in SPECS.values():
+        path = repository / spec.name / FILE_NAME
+        text = config_text(spec, target)
+        try:
+            if path.is_file() and path.read_text(encoding="utf-8") == text:
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StartupError(f"{path}: cannot be written: {error.strerror}") from error
+        changed.append(path)
+    return changed
+
+
+def _data_type(dtype: DType) -> Any:
+    return model_config_pb2.DataType.Value(f"TYPE_{dtype}")
+
+
+def _dtype(data_type: int) -> DType:
+    name: str = model_config_pb2.DataType.Name(data_type).removeprefix("TYPE_")
+    for known in get_args(DType):
+        if known == name:
+            return known  # type: ignore[no-any-return]
+    raise ValueError(f"{FILE_NAME}: data type {name} is not in use here")
+
+
+@click.command()
+@click.argument("repository", type=click.Path(path_type=Path), default=Path("model_repository"))
+@click.option("--target", type=click.Choice(TARGETS), default="cpu", show_default=True)
+def main(repository: Path, target: Target) -> None:
+    """Writes config.pbtxt of every model into REPOSITORY."""
+    changed = write_configs(repository, target)
+    for path in changed:
+        click.echo(f"wrote {path}")
+    if not changed:
+        click.echo("up to date")
+
+
+if __name__ == "__main__":
+    main()
