@@ -31,6 +31,21 @@ RANKER_DENSE = (
 RECENT_INTERACTIONS = 5
 
 
+def history_products(touched: Sequence[str]) -> list[str]:
+    """A customer's products as the candidates model and the ranker read them.
+
+    A view, a cart and a purchase of one product in a row are one interest: each run counts once.
+
+    Args:
+        touched: product id of each interaction, oldest first.
+    """
+    return [
+        product
+        for product, previous in zip(touched, [None, *touched[:-1]], strict=True)
+        if product != previous
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CatalogueArrays:
     """The catalogue as columns; row i is `product_ids[i]`. Index 0 of a vocabulary is "unknown"."""
