@@ -6,6 +6,7 @@ Both sides call these functions, so a feature cannot mean one thing offline and 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +40,7 @@ def history_products(touched: Sequence[str]) -> list[str]:
     Args:
         touched: product id of each interaction, oldest first.
     """
-    return [
-        product
-        for product, previous in zip(touched, [None, *touched[:-1]], strict=True)
-        if product != previous
-    ]
+    return [product for product, _ in groupby(touched)]
 
 
 @dataclass(frozen=True, kw_only=True)
