@@ -25,6 +25,10 @@ class CartwrightError(Exception):
     """Base of all errors that the stack raises on purpose."""
 
     code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+    # Set by the client on what came over the wire: the call's trace, and on INTERNAL the id to
+    # look up in the server's logs.
+    trace_id: str = ""
+    error_id: str = ""
 
     @property
     def message(self) -> str:

@@ -1,0 +1,1 @@
+"""What the Python client is made of: methods, connections, attempts and errors of a call."""

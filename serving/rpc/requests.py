@@ -1,0 +1,112 @@
+"""Builds the request messages from plain arguments; nothing is sent that cannot be encoded."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from serving.errors import InvalidRequest
+from serving.protos import commerce_pb2 as pb
+from serving.types import Article, Event, EventKind
+
+Parameters = ParamSpec("Parameters")
+Message = TypeVar("Message")
+
+_KINDS = {
+    EventKind.VIEW: pb.EVENT_KIND_VIEW,
+    EventKind.ADD_TO_CART: pb.EVENT_KIND_ADD_TO_CART,
+    EventKind.REMOVE_FROM_CART: pb.EVENT_KIND_REMOVE_FROM_CART,
+    EventKind.PURCHASE: pb.EVENT_KIND_PURCHASE,
+}
+
+
+def _refuse_unencodable(build: Callable[Parameters, Message]) -> Callable[Parameters, Message]:
+    """Turns protobuf's own refusals (lone surrogates, integers too large) into ours."""
+
+    @wraps(build)
+    def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Message:
+        try:
+            return build(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest("request", f"cannot be encoded: {error}") from error
+
+    return guarded
+
+
+@_refuse_unencodable
+def converse(text: str, session_id: str, customer_id: str, top_k: int) -> pb.ConverseRequest:
+    """One turn of a conversation."""
+    return pb.ConverseRequest(
+        text=text, session_id=session_id, customer_id=customer_id, top_k=top_k
+    )
+
+
+@_refuse_unencodable
+def understand(text: str) -> pb.UnderstandRequest:
+    """One utterance."""
+    return pb.UnderstandRequest(text=text)
+
+
+@_refuse_unencodable
+def answer(question: str, top_k: int) -> pb.AnswerRequest:
+    """One question."""
+    return pb.AnswerRequest(question=question, top_k=top_k)
+
+
+@_refuse_unencodable
+def recommend(customer_id: str, session_id: str, top_k: int, category: str) -> pb.RecommendRequest:
+    """Products for a customer or a session."""
+    return pb.RecommendRequest(
+        customer_id=customer_id, session_id=session_id, top_k=top_k, category=category
+    )
+
+
+@_refuse_unencodable
+def decide(text: str, session_id: str, customer_id: str) -> pb.DecideRequest:
+    """What to do after an utterance."""
+    return pb.DecideRequest(text=text, session_id=session_id, customer_id=customer_id)
+
+
+@_refuse_unencodable
+def record_events(events: Iterable[Event]) -> pb.RecordEventsRequest:
+    """Behaviour events."""
+    return pb.RecordEventsRequest(
+        events=[
+            pb.Event(
+                event_id=event.event_id,
+                customer_id=event.customer_id,
+                session_id=event.session_id,
+                kind=_KINDS[event.kind],
+                product_id=event.product_id,
+                occurred_at_ms=event.occurred_at_ms,
+            )
+            for event in events
+        ]
+    )
+
+
+@_refuse_unencodable
+def upsert_articles(articles: Iterable[Article]) -> pb.UpsertArticlesRequest:
+    """Articles to store; `updated_at_ms` is the server's."""
+    return pb.UpsertArticlesRequest(
+        articles=[
+            pb.Article(
+                article_id=article.article_id,
+                title=article.title,
+                body=article.body,
+                topic=article.topic,
+            )
+            for article in articles
+        ]
+    )
+
+
+@_refuse_unencodable
+def delete_articles(article_ids: Iterable[str]) -> pb.DeleteArticlesRequest:
+    """Articles to delete."""
+    return pb.DeleteArticlesRequest(article_ids=list(article_ids))
+
+
+@_refuse_unencodable
+def list_articles(page_size: int, page_token: str) -> pb.ListArticlesRequest:
+    """One page of articles."""
+    return pb.ListArticlesRequest(page_size=page_size, page_token=page_token)
