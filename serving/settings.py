@@ -5,6 +5,7 @@ double underscores: `CARTWRIGHT_SERVER__GRPC_PORT=9100`. Unknown fields are refu
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -46,7 +47,14 @@ class ServerSettings(_Section):
     throughput_optimized: bool = True
     """Ray Serve's throughput-optimised mode (fewer threads and copies a request)."""
     start_timeout_s: Positive = 120.0
-    """How long `cartwright serve` waits for every deployment to be healthy."""
+    """How long `cartwright serve` waits until every deployment is healthy."""
+    max_in_flight: Annotated[int, Field(ge=1)] = 96
+    """Calls that a replica of the ingress lets in; further ones are refused at once, with a
+    retry-after. Health and status are always let in."""
+    retry_after_ms: Annotated[int, Field(ge=1)] = 250
+    """What a refused caller is told to wait."""
+    drain_s: Positive = 2.0
+    """How long a replica that leaves keeps serving, so that HAProxy turns away from it first."""
 
 
 class DeadlineSettings(_Section):
@@ -95,7 +103,7 @@ class DeploymentSettings(_Section):
     """Requests that a replica works on at once; the rest waits in the queue."""
     max_queued_requests: Annotated[int, Field(ge=0)] = 256
     """Requests that may wait; beyond that they are refused at once."""
-    num_cpus: Annotated[float, Field(ge=0)] = 0.5
+    num_cpus: Annotated[float, Field(ge=0)] = 0.1
     """Logical CPUs that Ray reserves a replica; does not limit it."""
     health_check_period_s: Positive = 5.0
     health_check_timeout_s: Positive = 10.0
@@ -134,7 +142,7 @@ class TritonSettings(_Section):
     """Models that must be ready before the stack says SERVING."""
     hosts: Annotated[int, Field(ge=1, le=64)] = 1
     """Managed hosts (one tritonserver each)."""
-    num_cpus: Annotated[float, Field(ge=0)] = 1.0
+    num_cpus: Annotated[float, Field(ge=0)] = 0.5
     num_gpus: Annotated[float, Field(ge=0)] = 0.0
     start_timeout_s: Positive = 60.0
     """From the start of the process until every model is ready."""
@@ -215,6 +223,17 @@ class Settings(BaseSettings):
     dialogue: DialogueSettings = DialogueSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
+    @model_validator(mode="after")
+    def _admission_below_serve(self) -> Self:
+        limit = self.deployments.agent.max_ongoing_requests
+        if self.server.max_in_flight >= limit:
+            raise ValueError(
+                f"server.max_in_flight ({self.server.max_in_flight}) must be below "
+                f"deployments.agent.max_ongoing_requests ({limit}), so that the ingress can still "
+                "answer those it refuses"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -249,12 +268,28 @@ def load_settings(path: Path | None = None) -> Settings:
         if loaded is not None and not isinstance(loaded, dict):
             raise StartupError(f"settings: {path}: must be a mapping of sections")
         values = loaded or {}
+    _refuse_unknown_variables()
     try:
         return Settings(**values)
     except ValidationError as error:
         raise StartupError(
             "settings: " + "; ".join(_describe(e) for e in error.errors())
         ) from error
+
+
+def _refuse_unknown_variables() -> None:
+    """A misspelt section would otherwise be ignored without a word."""
+    for name in os.environ:
+        if not name.upper().startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        section = name[len(ENV_PREFIX) :].split("__")[0].lower()
+        if section not in Settings.model_fields:
+            raise StartupError(f"settings: {name}: there is no section {section!r}")
+
+
+def export_environment(variables: Mapping[str, str]) -> None:
+    """Sets variables that libraries read when they are imported (Ray and what it starts)."""
+    os.environ.update(variables)
 
 
 def _describe(error: Any) -> str:

@@ -1,0 +1,23 @@
+# The request path: Ray Serve, pipelines, ingress. Models are served by Triton, either by NVIDIA's
+# container beside this one (triton.mode: external) or by the wheel inside (triton.mode: managed).
+#
+#   docker build -t cartwright .
+#   docker run --shm-size=2g -p 9000:9000 -v "$PWD/model_repository:/app/model_repository:ro" \
+#       -v "$PWD/var:/app/var" cartwright
+#
+# --shm-size: Ray's object store and Triton's Python backend live in /dev/shm.
+FROM python:3.11-slim-bookworm
+
+RUN useradd --create-home cartwright
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY serving serving
+COPY build/model_build build/model_build
+RUN pip install --no-cache-dir --constraint constraints.txt '.[triton]'
+COPY model_repository model_repository
+RUN mkdir -p var && chown -R cartwright var model_repository
+USER cartwright
+EXPOSE 9000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["cartwright", "status"]
+ENTRYPOINT ["cartwright"]
+CMD ["serve"]

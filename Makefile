@@ -1,0 +1,66 @@
+# `make` lists the targets. Everything is installed into .venv; nothing outside the folder changes.
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# `make demo DATA=../shared/data` trains on public data sets instead of the synthetic shop.
+DATA ?=
+DATA_OPTION := $(if $(DATA),--data "$(DATA)",)
+
+.PHONY: help install demo serve test unit check format stubs config models bench load lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[triton,build,dev]'
+	touch $@
+
+install: $(INSTALLED) ## make .venv with the pinned versions
+
+demo: $(INSTALLED) models ## install, build the models, start everything, hold a conversation, stop
+	$(BIN)/cartwright demo
+
+serve: $(INSTALLED) models ## run the stack until Ctrl-C
+	$(BIN)/cartwright serve
+
+models: $(INSTALLED) ## train, export and publish what is not published yet (DATA=DIR for real data)
+	$(BIN)/cartwright models build $(DATA_OPTION)
+
+check: $(INSTALLED) ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: $(INSTALLED) ## the fast tests: no Ray, no Triton
+	$(BIN)/pytest tests/unit
+
+test: check ## everything: lint, types, unit, contract and integration tests
+	$(BIN)/pytest --durations=15
+
+format: $(INSTALLED) ## format and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+stubs: $(INSTALLED) ## generate the Python stubs of commerce.proto
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. --pyi_out=. serving/protos/commerce.proto
+
+config: $(INSTALLED) ## generate config.pbtxt of every model from its spec
+	$(BIN)/python -m model_build.triton_config
+
+bench: $(INSTALLED) ## measure latency of Understand and Converse against a running stack of its own
+	$(BIN)/python loadtest/bench.py
+
+load: $(INSTALLED) ## load a running stack (`make serve`) for a minute
+	$(BIN)/python loadtest/bench.py --address 127.0.0.1:9000 --seconds 30
+
+lock: $(INSTALLED) ## write the installed versions into constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > constraints.txt
+
+clean: ## delete caches, state and built models; sources in build/ stay
+	rm -rf var .pytest_cache .mypy_cache .ruff_cache dist
+	find model_repository -mindepth 2 -maxdepth 2 -type d -exec rm -rf {} +
+	find serving build/model_build tests loadtest -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,50 @@
+"""`cartwright serve`: the whole stack on this machine, until it is told to stop."""
+
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from serving.cli.run_file import RunFile, remove_run_file, write_run_file
+from serving.errors import StartupError
+from serving.runtime import LOOPBACK, running_stack
+from serving.settings import load_settings
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="YAML file with settings; CARTWRIGHT_CONFIG names one as well.",
+)
+def serve(config: Path | None) -> None:
+    """Run model hosts, pipelines and the gRPC ingress."""
+    stop = threading.Event()
+
+    def _stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    began = time.monotonic()
+    try:
+        settings = load_settings(config)
+        with running_stack(settings) as stack:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _stop)
+            run_file = write_run_file(
+                RunFile(grpc_port=stack.grpc_port, ray_address=stack.ray_address)
+            )
+            try:
+                click.echo(
+                    f"serving on {LOOPBACK}:{stack.grpc_port} "
+                    f"after {time.monotonic() - began:.1f} s; Ctrl-C stops"
+                )
+                stop.wait()
+                click.echo("stopping")
+            finally:
+                remove_run_file(run_file)
+    except StartupError as error:
+        click.echo(f"cannot start: {error.message}", err=True)
+        raise SystemExit(StartupError.exit_code) from error

@@ -1,0 +1,61 @@
+"""From an error of any depth to a gRPC status: the one place where they meet."""
+
+import logging
+import uuid
+from typing import Any, Protocol
+
+import grpc
+
+from serving.errors import CartwrightError, Internal, Overloaded, StartupError
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_KEY = "retry-after-ms"
+ERROR_ID_KEY = "error-id"
+# gRPC sends details in an HTTP/2 header; long ones are cut.
+MAX_DETAILS_CHARS = 1024
+
+
+class GrpcContext(Protocol):
+    """What the ingress needs of a call's context: Ray Serve's and grpc.aio's both have it."""
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        """Sets the status code of the reply."""
+
+    def set_details(self, details: str) -> None:
+        """Sets the status text of the reply."""
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """Sets the metadata sent after the reply."""
+
+    def invocation_metadata(self) -> Any:
+        """Metadata of the caller as pairs."""
+
+
+def as_cartwright_error(error: Exception) -> CartwrightError:
+    """What the caller may see of an error: our own as they are, any other as a neutral one."""
+    if isinstance(error, CartwrightError) and not isinstance(error, Internal | StartupError):
+        return error
+    error_id = uuid.uuid4().hex
+    logger.error("error %s: %s", error_id, error, exc_info=error)
+    return Internal(error_id)
+
+
+def answer_with_error(grpc_context: GrpcContext, error: Exception) -> None:
+    """Sets code, text and trailing metadata of a call that failed.
+
+    The ingress then returns an empty message instead of raising: Ray Serve sends trailing metadata
+    only for calls that return, and logs a traceback for those that raise.
+    """
+    shown = as_cartwright_error(error)
+    trailing: list[tuple[str, str]] = []
+    details = shown.message
+    if isinstance(shown, Overloaded):
+        trailing.append((RETRY_AFTER_KEY, str(shown.retry_after_ms)))
+    elif isinstance(shown, Internal):
+        details = f"internal error; its id in the logs is {shown.message}"
+        trailing.append((ERROR_ID_KEY, shown.message))
+    grpc_context.set_code(shown.code)
+    # A header cannot hold line breaks.
+    grpc_context.set_details(" ".join(details[:MAX_DETAILS_CHARS].split()))
+    grpc_context.set_trailing_metadata(tuple(trailing))

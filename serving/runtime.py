@@ -1,0 +1,215 @@
+"""Starts and stops everything on one machine: Ray, Ray Serve with its ingress, the application.
+
+Ray reads its settings from the environment when it is imported, so nothing here imports it before
+`start` has set them.
+"""
+
+import math
+import random
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.errors import StartupError
+from serving.models.repository import ModelRepository
+from serving.settings import Settings, export_environment
+from serving.stores.shop_files import shop_name
+from serving.triton.installation import locate_tritonserver
+
+LOOPBACK = "127.0.0.1"
+APPLICATION = "cartwright"
+# Size of the port ranges in which replicas listen behind HAProxy.
+REPLICA_PORTS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningStack:
+    """Where the running stack is reached."""
+
+    grpc_port: int
+    http_port: int
+    ray_address: str
+
+
+def check_before_start(settings: Settings) -> None:
+    """Finds in a second what would otherwise fail after a minute of starting.
+
+    Raises:
+        StartupError: a port is taken, a model or the shop is missing or corrupt, or tritonserver
+            is not there; names the setting or the file.
+    """
+    for field, port in (
+        ("server.grpc_port", settings.server.grpc_port),
+        ("server.http_port", settings.server.http_port),
+    ):
+        if port and not _is_free(port):
+            raise StartupError(f"{field}: port {port} is already taken")
+    repository = ModelRepository(settings.triton.model_repository)
+    for model in settings.triton.models:
+        repository.latest(model).verify()
+    shop_name(settings.stores.shop)
+    if settings.triton.mode == "managed":
+        locate_tritonserver(settings.triton)
+
+
+@contextmanager
+def running_stack(settings: Settings) -> Iterator[RunningStack]:
+    """Runs the stack for the length of the block.
+
+    Raises:
+        StartupError: it cannot start; everything that had been started is stopped again.
+    """
+    check_before_start(settings)
+    with ExitStack() as cleanup:
+        # Short, because a Unix socket's path may have 107 characters at most.
+        folder = Path(tempfile.mkdtemp(prefix="cartwright-"))
+        cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+        export_environment(ray_environment(settings, folder))
+        yield _start(settings, cleanup)
+
+
+def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
+    """Environment of Ray and its workers; `folder` takes HAProxy's files.
+
+    HAProxy's files and ports are fixed in Ray Serve's defaults, which would let two stacks on one
+    machine break each other.
+    """
+    replica_http, replica_grpc = _free_range(REPLICA_PORTS), _free_range(REPLICA_PORTS)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": str(int(settings.server.ha_proxy)),
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(settings.server.throughput_optimized)),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.server.drain_s),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica_http),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_http + REPLICA_PORTS),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(replica_grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(replica_grpc + REPLICA_PORTS),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Console lines of Ray's own processes go to its log files only.
+        "RAY_LOG_TO_DRIVER_EVENT_LEVEL": "ERROR",
+    }
+
+
+def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
+    import ray
+    from ray import serve
+    from ray.serve.api import RunTarget
+    from ray.serve.config import HTTPOptions, gRPCOptions
+
+    from serving.app import build_app
+    from serving.ingress.servicers import IMPORT_PATHS
+
+    grpc_port = settings.server.grpc_port or free_port()
+    http_port = settings.server.http_port or free_port()
+    context = ray.init(
+        include_dashboard=False,
+        _node_ip_address=LOOPBACK,
+        num_cpus=max(_logical_cpus(settings), 1),
+        logging_level="ERROR",
+        log_to_driver=False,
+        namespace="serve",
+    )
+    cleanup.callback(ray.shutdown)
+    serve.start(
+        grpc_options=gRPCOptions(
+            port=grpc_port,
+            grpc_servicer_functions=IMPORT_PATHS,
+            enable_reflection=settings.server.reflection,
+        ),
+        http_options=HTTPOptions(host=LOOPBACK, port=http_port),
+    )
+    cleanup.callback(serve.shutdown)
+    serve.run_many(
+        [RunTarget(target=build_app(settings), name=APPLICATION, route_prefix="/")],
+        wait_for_applications_running=False,
+    )
+    _wait_until_running(settings.server.start_timeout_s)
+    return RunningStack(
+        grpc_port=grpc_port, http_port=http_port, ray_address=context.address_info["address"]
+    )
+
+
+def _wait_until_running(timeout_s: float) -> None:
+    """Waits for Ray Serve to have every deployment healthy.
+
+    Raises:
+        StartupError: a deployment failed, with its own reason; or the time is over.
+    """
+    from ray import serve
+    from ray.serve.schema import ApplicationStatus
+
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        application = serve.status().applications[APPLICATION]
+        if application.status == ApplicationStatus.RUNNING:
+            return
+        reasons = [
+            deployment.message
+            for deployment in application.deployments.values()
+            if deployment.message
+        ]
+        if application.status == ApplicationStatus.DEPLOY_FAILED:
+            raise StartupError(_root_cause([application.message, *reasons]))
+        if time.monotonic() > give_up_at:
+            raise StartupError(
+                f"server.start_timeout_s: not running after {timeout_s:.0f} s: "
+                + _root_cause([application.message, *reasons])
+            )
+        time.sleep(0.1)
+
+
+def _root_cause(messages: list[str]) -> str:
+    """The last StartupError in Ray Serve's messages (which hold tracebacks), or all of them."""
+    marker = f"{StartupError.__module__}.{StartupError.__qualname__}: "
+    lines = [line for message in messages for line in message.splitlines() if marker in line]
+    if lines:
+        return lines[-1].split(marker, 1)[1]
+    return " ".join("\n".join(messages).split())
+
+
+def _logical_cpus(settings: Settings) -> int:
+    """Enough for every replica that the settings allow; Ray's CPUs are places, not cores."""
+    agent, step = settings.deployments.agent, settings.deployments.step
+    placed = [p for p in settings.placement.model_dump().values() if p == "deployment"]
+    wanted = agent.max_replicas * agent.num_cpus + len(placed) * step.max_replicas * step.num_cpus
+    if settings.triton.mode == "managed":
+        wanted += settings.triton.hosts * settings.triton.num_cpus
+    return math.ceil(wanted) + 1
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: a port whose old connections linger is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_range(length: int) -> int:
+    """First port of a range that lies outside the ephemeral ports and looks unused."""
+    generator = random.SystemRandom()
+    for _ in range(100):
+        first = generator.randrange(10_000, 32_000 - length)
+        if all(_is_free(port) for port in range(first, first + 8)):
+            return first
+    raise StartupError("no free range of ports between 10000 and 32000 for the replicas")
