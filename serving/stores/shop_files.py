@@ -7,7 +7,9 @@ import io
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,13 @@ from serving.stores.shop_format import (
     Interaction,
     ShopManifest,
 )
+from serving.stores.shop_reading import read_manifest, read_shop
+from serving.stores.sqlite_database import Database
+from serving.stores.sqlite_import import ShopImport, import_contents, imported_digest
 from serving.types import Article, Order, Product
+
+# Another replica's import of the same shop is waited for so long.
+_IMPORT_TIMEOUT_MS = 120_000.0
 
 
 def write_shop(
@@ -99,6 +107,37 @@ def write_shop(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return manifest
+
+
+def shop_name(folder: Path) -> str:
+    """The shop's name, which is also that of its database file.
+
+    Raises:
+        StartupError: the shop is missing or unusable; names the path and what to do.
+    """
+    return read_manifest(folder).name
+
+
+def import_shop(database: Database, folder: Path) -> ShopImport:
+    """Brings the shop at `folder` into its database, unless its digest is there already.
+
+    Blocks for the time of the import (some seconds for 150,000 interactions). Several processes may
+    call it at once: one imports, the others wait for it and then find the digest there.
+    `sqlite_import` says what happens to what users changed.
+
+    Raises:
+        StartupError: the shop is missing or corrupt; names the path and what to do.
+        StoreUnavailable: the database cannot be written; nothing was imported.
+    """
+    started = time.perf_counter()
+    manifest = read_manifest(folder)
+    if database.read_blocking(imported_digest) == manifest.digest:
+        return ShopImport(name=manifest.name, digest=manifest.digest, imported=False)
+    shop = read_shop(folder)
+    result = database.write_blocking(
+        lambda connection: import_contents(connection, shop), _IMPORT_TIMEOUT_MS
+    )
+    return replace(result, duration_ms=(time.perf_counter() - started) * 1000.0)
 
 
 def _check(

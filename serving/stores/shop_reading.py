@@ -75,15 +75,6 @@ def read_manifest(folder: Path) -> ShopManifest:
     raise AssertionError("the last attempt returns or raises")
 
 
-def shop_name(folder: Path) -> str:
-    """The shop's name, which is also that of its database file.
-
-    Raises:
-        StartupError: the shop is missing or unusable.
-    """
-    return read_manifest(folder).name
-
-
 def read_shop(folder: Path) -> ShopContents:
     """Reads a shop, every imported file checked against its digest.
 
