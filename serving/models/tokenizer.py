@@ -1,0 +1,115 @@
+"""Texts to model inputs: the tokenizer file that was published with a model.
+
+    texts ─▶ pieces (truncated) ─▶ input_ids, attention_mask [n, L], spans of the pieces
+
+`L` is a multiple of eight, so that requests of about the same length have the same shape: Triton's
+dynamic batcher joins only those.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+
+from serving.errors import StartupError
+
+PAD_MULTIPLE = 8
+# No tokenizer in use makes fewer tokens than one for so many characters of ordinary text. What lies
+# beyond `max_length` times this is cut off before the work, which keeps the work bounded.
+_CHARS_PER_TOKEN = 32
+
+
+class Piece(NamedTuple):
+    """One word piece of a text: half-open span in code points, and the word that it is part of."""
+
+    start_char: int
+    end_char: int
+    word: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBatch:
+    """A tokenized batch; row i belongs to text i."""
+
+    # int64 [n, L]
+    input_ids: NDArray[np.int64]
+    # int64 [n, L]: 1 for tokens, 0 for padding
+    attention_mask: NDArray[np.int64]
+
+    def inputs(self) -> dict[str, NDArray[np.int64]]:
+        """The tensors by the names of the models' inputs."""
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
+
+class Tokenizer:
+    """A `tokenizer.json` with a fixed longest length. Safe to share; makes no copy of its model."""
+
+    def __init__(self, inner: tokenizers.Tokenizer, max_length: int) -> None:
+        """Takes over `inner` and sets its truncation and padding.
+
+        Raises:
+            StartupError: `max_length` (tokens, special ones included) is not a positive multiple of
+                eight, or the file has no token to pad with.
+        """
+        if max_length <= 0 or max_length % PAD_MULTIPLE:
+            raise StartupError(
+                f"max_length: must be a positive multiple of {PAD_MULTIPLE}, got {max_length}"
+            )
+        pad_token = inner.padding["pad_token"] if inner.padding else "[PAD]"
+        pad_id = inner.token_to_id(pad_token)
+        if pad_id is None:
+            raise StartupError(f"tokenizer.json: has no padding token {pad_token!r}")
+        inner.enable_truncation(max_length)
+        inner.enable_padding(pad_id=pad_id, pad_token=pad_token, pad_to_multiple_of=PAD_MULTIPLE)
+        self._inner = inner
+        self._max_chars = max_length * _CHARS_PER_TOKEN
+
+    @classmethod
+    def from_file(cls, path: Path, max_length: int) -> Self:
+        """Reads a tokenizer file.
+
+        Raises:
+            StartupError: the file cannot be read or is not a tokenizer.
+        """
+        try:
+            inner = tokenizers.Tokenizer.from_file(str(path))
+        # The library raises nothing more precise.
+        except Exception as error:
+            raise StartupError(f"{path}: not a tokenizer: {error}") from error
+        return cls(inner, max_length)
+
+    def encode(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenizes a batch, without the spans of its pieces."""
+        return _batch(self._inner.encode_batch_fast([self._safe(text) for text in texts]))
+
+    def encode_with_pieces(self, text: str) -> tuple[TokenBatch, list[tuple[int, Piece]]]:
+        """Tokenizes one text.
+
+        Returns:
+            The batch of one row, and (column, piece) of every token that stands for some of the
+            text, in order.
+        """
+        encoding = self._inner.encode_batch([self._safe(text)])[0]
+        pieces = [
+            (column, Piece(start_char=start, end_char=end, word=word))
+            for column, (word, (start, end)) in enumerate(
+                zip(encoding.word_ids, encoding.offsets, strict=True)
+            )
+            if word is not None and start < end
+        ]
+        return _batch([encoding]), pieces
+
+    def _safe(self, text: str) -> str:
+        """Text that the library takes: bounded, and each lone surrogate replaced by a "?"."""
+        return text[: self._max_chars].encode("utf-8", "replace").decode("utf-8")
+
+
+def _batch(encodings: Sequence[tokenizers.Encoding]) -> TokenBatch:
+    return TokenBatch(
+        input_ids=np.array([e.ids for e in encodings], np.int64),
+        attention_mask=np.array([e.attention_mask for e in encodings], np.int64),
+    )
