@@ -119,12 +119,21 @@ def client_span(
     if parent is None:
         yield ()
         return
+    with call_span(service, method, parent, attributes) as below:
+        yield outgoing_metadata(below)
+
+
+@contextmanager
+def call_span(
+    service: str, method: str, parent: Context, attributes: Attributes = _NO_ATTRIBUTES
+) -> Iterator[Context | None]:
+    """The span of a call below any context; an empty one makes it the root of a new trace.
+
+    Yields the context with the span, or None when nothing is traced in this process.
+    """
     everything = {**_rpc_attributes(service, method), **attributes}
     with open_span(f"{service}/{method}", parent, SpanKind.CLIENT, everything) as span:
-        if span is None:
-            yield ()
-        else:
-            yield outgoing_metadata(trace.set_span_in_context(span, parent))
+        yield None if span is None else trace.set_span_in_context(span, parent)
 
 
 def _rpc_attributes(service: str, method: str) -> dict[str, str]:

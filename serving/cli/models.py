@@ -1,0 +1,33 @@
+"""`cartwright models`: what serves; installed packages add commands such as `build`."""
+
+import click
+
+from serving.cli.connection import Connection, connection_options, with_connection
+from serving.cli.document import plain, print_document
+from serving.cli.lazy import ExtensibleGroup
+
+ENTRY_POINT_GROUP = "cartwright.models_commands"
+
+
+@click.group(cls=ExtensibleGroup, entry_point_group=ENTRY_POINT_GROUP)
+@connection_options
+def models(**_options: object) -> None:
+    """Build and list models."""
+
+
+@models.command("list")
+@with_connection
+def list_models(connection: Connection) -> None:
+    """List the model versions that serve, and their hosts."""
+    with connection.client() as client:
+        reply = client.list_models(deadline_ms=connection.deadline_ms)
+    if connection.as_json:
+        print_document(plain(reply))
+        return
+    # Imported late: `models build` needs neither.
+    from serving.cli.render import stdout_console
+    from serving.cli.tables import host_table, model_table
+
+    console = stdout_console()
+    console.print(model_table(reply.models))
+    console.print(host_table(reply.hosts))
