@@ -1,5 +1,6 @@
 """One utterance to its meaning: intent, slots, mood, and whether the shop is meant at all."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -134,7 +135,7 @@ def decode_slots(
         spans.append(open_span)
     slots = []
     for span in spans:
-        start, end = _stripped(text, pieces[span.first].start_char, pieces[span.end - 1].end_char)
+        start, end = _whole(text, pieces[span.first].start_char, pieces[span.end - 1].end_char)
         if start == end:
             continue
         columns = [i for i, tag in enumerate(tags) if tag[2:] == span.name]
@@ -151,8 +152,13 @@ def decode_slots(
     return tuple(slots)
 
 
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span without blanks at its ends."""
+def _whole(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without blanks at its ends, and with the accents that follow its last letter.
+
+    The tokenizer drops combining accents, so they lie behind the last piece's span.
+    """
+    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
+        end += 1
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():

