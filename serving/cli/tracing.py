@@ -5,6 +5,7 @@ the time of the call; else the spans go to the collector that is there, and thei
 """
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -26,6 +27,18 @@ ROLE = "client"
 # Beside the export delay of every process on the way.
 ARRIVAL_S = 8.0
 LOOPBACK = ("127.0.0.1", "localhost")
+_EXPORTER_LOG = logging.getLogger("opentelemetry.exporter")
+
+
+class _ExportTrouble(logging.Handler):
+    """Keeps what the exporter has to say, which would otherwise spread over the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = record.getMessage()
 
 
 class CallTrace:
@@ -43,6 +56,7 @@ class CallTrace:
         self.note = ""
         self._settings = settings
         self._receiver = self._listen()
+        self._trouble = _ExportTrouble()
         configure_tracing(settings, ROLE)
 
     def _listen(self) -> SpanReceiver | None:
@@ -62,6 +76,8 @@ class CallTrace:
             return None
 
     def __enter__(self) -> Self:
+        _EXPORTER_LOG.addHandler(self._trouble)
+        _EXPORTER_LOG.propagate = False
         return self
 
     def __exit__(
@@ -71,6 +87,8 @@ class CallTrace:
         traceback: TracebackType | None,
     ) -> None:
         shutdown_tracing()
+        _EXPORTER_LOG.removeHandler(self._trouble)
+        _EXPORTER_LOG.propagate = True
         if self._receiver is not None:
             self._receiver.close()
 
@@ -86,6 +104,8 @@ class CallTrace:
         """The spans of the call, once all have arrived; `note` says if some seem to be missing."""
         flush_tracing()
         if self._receiver is None:
+            if self._trouble.last:
+                self.note += f", without this command's own span ({self._trouble.last})"
             return []
         timeout_s = ARRIVAL_S + 2.0 * self._settings.export_delay_ms / 1000.0
         try:

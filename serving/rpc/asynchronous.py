@@ -134,14 +134,14 @@ class AsyncCommerceClient:
         return await self._call(methods.DECIDE, request, deadline_ms, traceparent)
 
     async def record_events(
-        self, events: Iterable[Event], *, deadline_ms: float, traceparent: str = ""
+        self, events: Iterable[Event | pb.Event], *, deadline_ms: float, traceparent: str = ""
     ) -> pb.RecordEventsReply:
         """Stores behaviour events, each once by its `event_id`."""
         request = requests.record_events(events)
         return await self._call(methods.RECORD_EVENTS, request, deadline_ms, traceparent)
 
     async def upsert_articles(
-        self, articles: Iterable[Article], *, deadline_ms: float, traceparent: str = ""
+        self, articles: Iterable[Article | pb.Article], *, deadline_ms: float, traceparent: str = ""
     ) -> pb.UpsertArticlesReply:
         """Creates or replaces articles of the knowledge base."""
         request = requests.upsert_articles(articles)

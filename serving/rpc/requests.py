@@ -67,37 +67,15 @@ def decide(text: str, session_id: str, customer_id: str) -> pb.DecideRequest:
 
 
 @_refuse_unencodable
-def record_events(events: Iterable[Event]) -> pb.RecordEventsRequest:
+def record_events(events: Iterable[Event | pb.Event]) -> pb.RecordEventsRequest:
     """Behaviour events."""
-    return pb.RecordEventsRequest(
-        events=[
-            pb.Event(
-                event_id=event.event_id,
-                customer_id=event.customer_id,
-                session_id=event.session_id,
-                kind=_KINDS[event.kind],
-                product_id=event.product_id,
-                occurred_at_ms=event.occurred_at_ms,
-            )
-            for event in events
-        ]
-    )
+    return pb.RecordEventsRequest(events=[_event(event) for event in events])
 
 
 @_refuse_unencodable
-def upsert_articles(articles: Iterable[Article]) -> pb.UpsertArticlesRequest:
+def upsert_articles(articles: Iterable[Article | pb.Article]) -> pb.UpsertArticlesRequest:
     """Articles to store; `updated_at_ms` is the server's."""
-    return pb.UpsertArticlesRequest(
-        articles=[
-            pb.Article(
-                article_id=article.article_id,
-                title=article.title,
-                body=article.body,
-                topic=article.topic,
-            )
-            for article in articles
-        ]
-    )
+    return pb.UpsertArticlesRequest(articles=[_article(article) for article in articles])
 
 
 @_refuse_unencodable
@@ -110,3 +88,27 @@ def delete_articles(article_ids: Iterable[str]) -> pb.DeleteArticlesRequest:
 def list_articles(page_size: int, page_token: str) -> pb.ListArticlesRequest:
     """One page of articles."""
     return pb.ListArticlesRequest(page_size=page_size, page_token=page_token)
+
+
+def _event(event: Event | pb.Event) -> pb.Event:
+    if isinstance(event, pb.Event):
+        return event
+    return pb.Event(
+        event_id=event.event_id,
+        customer_id=event.customer_id,
+        session_id=event.session_id,
+        kind=_KINDS[event.kind],
+        product_id=event.product_id,
+        occurred_at_ms=event.occurred_at_ms,
+    )
+
+
+def _article(article: Article | pb.Article) -> pb.Article:
+    if isinstance(article, pb.Article):
+        return article
+    return pb.Article(
+        article_id=article.article_id,
+        title=article.title,
+        body=article.body,
+        topic=article.topic,
+    )
