@@ -1,8 +1,8 @@
 """Model hosts in memory: small but real functions of the input tensors, which can be made to fail.
 
-    models = InMemoryModels(shop_models(tokenizer, products=30))
-    models.fail("ranker", ModelUnavailable("..."))     every call raises
-    models.hold("encoder")                             calls wait until `models.release("encoder")`
+models = InMemoryModels(shop_models(tokenizer, products=30))
+models.fail("ranker", ModelUnavailable("..."))     every call raises
+models.hold("encoder")                             calls wait until `models.release("encoder")`
 """
 
 import asyncio

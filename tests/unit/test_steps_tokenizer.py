@@ -92,9 +92,9 @@ def test_a_longest_length_that_cannot_be_padded_to_is_refused(max_length: int) -
 def test_a_file_that_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text('{"model": 3}')
-    with pytest.raises(StartupError, match="tokenizer.json"):
+    with pytest.raises(StartupError, match=r"tokenizer\.json"):
         Tokenizer.from_file(path, 64)
-    with pytest.raises(StartupError, match="missing.json"):
+    with pytest.raises(StartupError, match=r"missing\.json"):
         Tokenizer.from_file(tmp_path / "missing.json", 64)
 
 
