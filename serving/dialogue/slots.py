@@ -1,12 +1,12 @@
 """Slot values: their normal form, and how the answer to a question is found without the model.
 
-    name           normal form                              found in an answer by
+    name           normal form                               found in an answer by
     order_number   its 3 to 20 digits: "#12 345" -> "12345"  5 to 12 digits (4 if nothing else is
-                                                             said) that are no date, time or amount
-    product        without article: "a red mug" -> "red mug" the whole answer, if it is short
+                                                             said) that are no date or amount
+    product        trimmed: "a mug, please" -> "mug"         the whole answer, if it is short
     colour         lower case                                a basic colour's name
     size           letters in capitals: "xl" -> "XL"         a size in letters, words or digits
-    date           as said                                   a date in digits, a month, a day's name
+    date           as said                                   digits, a month, a day's name
     amount         as said                                   a number, with or without a currency
 
 Everything here is pure and takes any text.
@@ -33,6 +33,7 @@ _ARTICLE = re.compile(
     r"\b\s*",
     re.IGNORECASE,
 )
+_COURTESY = re.compile(r"[\s,]*\b(?:please|pls|thanks|thank you)$", re.IGNORECASE)
 _NO_ANSWER = re.compile(
     r"\?|\b(?:(?:do ?n[o']t|not|no|never)\b.*\b(?:know|sure|idea|have|clue|mind|remember)"
     r"|nothing|none|whatever|nevermind|what|why|who|where|when|how)\b",
@@ -90,7 +91,7 @@ def normalise(name: str, value: str) -> str:
             digits = "".join(str(unicodedata.decimal(c)) for c in text if c.isdecimal())
             return digits if 3 <= len(digits) <= 20 else ""
         case "product":
-            return _without_article(text)
+            return _trimmed(text)
         case "colour":
             return text.lower()
         case "size":
@@ -130,7 +131,7 @@ def _find_product(text: str) -> tuple[int, int] | None:
     stripped = text.strip(_EDGES)
     if _NO_ANSWER.search(text) or not 0 < len(stripped.split()) <= _PRODUCT_WORDS + 4:
         return None
-    product = _without_article(stripped)
+    product = _trimmed(stripped)
     if len(product.split()) > _PRODUCT_WORDS or not content_words(product) - _FILLERS:
         return None
     start = text.index(product)
@@ -155,9 +156,10 @@ _FINDERS: dict[str, Callable[[str], tuple[int, int] | None]] = {
 }
 
 
-def _without_article(text: str) -> str:
+def _trimmed(text: str) -> str:
+    """The text without what only introduces or closes it, unless nothing else is in it."""
     while True:
-        shorter = _ARTICLE.sub("", text, count=1).strip(_EDGES)
+        shorter = _COURTESY.sub("", _ARTICLE.sub("", text, count=1)).strip(_EDGES)
         if not shorter or shorter == text:
             return text
         text = shorter
