@@ -9,12 +9,9 @@ import asyncio
 import json
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import count
@@ -25,9 +22,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from serving.cli.local_stack import local_stack
 from serving.client import AsyncCommerceClient
 
-ROOT = Path(__file__).resolve().parents[1]
 DEADLINE_MS = 10_000.0
 TEXTS = (
     "where is my order 12345?",
@@ -105,7 +102,7 @@ async def measure(
                     await call(client, next(numbers))
                 except Exception as error:  # noqa: BLE001 - counted, and the first one shown
                     if not errors:
-                        print(f"{method}: {error!r}", file=sys.stderr)  # noqa: T201
+                        print(f"{method}: {error!r}", file=sys.stderr)
                     errors += 1
                 else:
                     latencies_ms.append((time.perf_counter() - sent) * 1000.0)
@@ -142,35 +139,6 @@ def cpu_seconds(tree: psutil.Process | None) -> dict[str, float]:
         name = next((name for word, name in PROCESSES if word in line), "rest of Ray")
         sums[name] = sums.get(name, 0.0) + times.user + times.system
     return sums
-
-
-@contextmanager
-def own_stack() -> Iterator[tuple[str, psutil.Process]]:
-    """A stack for the length of the block, with a state folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="cartwright-bench-") as folder:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("cartwright"), "serve"],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "CARTWRIGHT_SERVER__GRPC_PORT": "0",
-                "CARTWRIGHT_STORES__FOLDER": folder,
-            },
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                if line.startswith("serving on "):
-                    yield line.split()[2], psutil.Process(process.pid)
-                    break
-            else:
-                raise SystemExit("the stack did not start; see its message above")
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-            process.stdout.close()
 
 
 def print_results(results: list[Result]) -> None:
@@ -219,8 +187,8 @@ def main() -> None:
     if arguments.address:
         results = run(arguments.address, None)
     else:
-        with own_stack() as (address, tree):
-            results = run(address, tree)
+        with local_stack({}) as stack:
+            results = run(stack.address, stack.process)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(r) for r in results], indent=2))
     medians = []

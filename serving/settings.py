@@ -53,6 +53,8 @@ class ServerSettings(_Section):
     retry-after. Health and status are always let in."""
     retry_after_ms: Annotated[int, Field(ge=1)] = 250
     """What a refused caller is told to wait."""
+    run_file: Path = Path("var/run/serve.json")
+    """Written while the stack runs; tells the commands of this folder where it is."""
     drain_s: Positive = 2.0
     """How long a replica that leaves keeps serving, so that HAProxy turns away from it first."""
 
@@ -290,6 +292,11 @@ def _refuse_unknown_variables() -> None:
 def export_environment(variables: Mapping[str, str]) -> None:
     """Sets variables that libraries read when they are imported (Ray and what it starts)."""
     os.environ.update(variables)
+
+
+def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with `variables` on top, for a child process."""
+    return {**os.environ, **variables}
 
 
 def _describe(error: Any) -> str:

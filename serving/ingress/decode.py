@@ -6,8 +6,10 @@ Every refusal is an `InvalidRequest` with the field as the caller wrote it and t
 from collections.abc import Sequence
 
 from serving.errors import InvalidRequest
+from serving.pipelines.recommend import RecommendInput
+from serving.pipelines.turn import TurnInput
 from serving.protos import commerce_pb2 as pb
-from serving.settings import LimitSettings
+from serving.settings import DialogueSettings, LimitSettings
 from serving.types import Article, Event, EventKind
 
 _EVENT_KINDS = {
@@ -59,6 +61,46 @@ def _bounded(field: str, values: Sequence[object], maximum: int) -> None:
         raise InvalidRequest(field, "is empty")
     if len(values) > maximum:
         raise InvalidRequest(field, f"has {len(values)} entries, at most {maximum} are taken")
+
+
+def turn(
+    request: pb.ConverseRequest, limits: LimitSettings, dialogue: DialogueSettings
+) -> TurnInput:
+    """One turn of a conversation."""
+    return TurnInput(
+        session_id=identifier("session_id", request.session_id, limits, required=True),
+        customer_id=identifier("customer_id", request.customer_id, limits, required=False),
+        text=text("text", request.text, limits.max_text_chars),
+        top_k=count(
+            "top_k", request.top_k, maximum=limits.max_top_k, default=dialogue.default_top_k
+        ),
+    )
+
+
+def decision(
+    request: pb.DecideRequest, limits: LimitSettings, dialogue: DialogueSettings
+) -> TurnInput:
+    """The utterance to decide on; an empty session is a conversation that begins with it."""
+    return TurnInput(
+        session_id=identifier("session_id", request.session_id, limits, required=False),
+        customer_id=identifier("customer_id", request.customer_id, limits, required=False),
+        text=text("text", request.text, limits.max_text_chars),
+        top_k=dialogue.default_top_k,
+    )
+
+
+def recommendation(request: pb.RecommendRequest, limits: LimitSettings) -> RecommendInput:
+    """For whom to recommend, how much and from where."""
+    customer_id = identifier("customer_id", request.customer_id, limits, required=False)
+    session_id = identifier("session_id", request.session_id, limits, required=False)
+    if not customer_id and not session_id:
+        raise InvalidRequest("customer_id", "is empty, and so is session_id; one is required")
+    return RecommendInput(
+        customer_id=customer_id,
+        session_id=session_id,
+        top_k=count("top_k", request.top_k, maximum=limits.max_top_k),
+        category=identifier("category", request.category, limits, required=False),
+    )
 
 
 def events(request: pb.RecordEventsRequest, limits: LimitSettings, now_ms: int) -> list[Event]:

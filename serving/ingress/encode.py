@@ -2,6 +2,15 @@
 
 from collections.abc import Iterable
 
+from serving.pipelines.turn import (
+    DecisionMade,
+    ItemsFound,
+    SourcesFound,
+    TextPiece,
+    TurnEvent,
+    TurnOutcome,
+    UnderstandingKnown,
+)
 from serving.protos import commerce_pb2 as pb
 from serving.types import (
     Action,
@@ -151,3 +160,34 @@ def articles(values: Iterable[Article]) -> list[pb.Article]:
         )
         for article in values
     ]
+
+
+def turn(outcome: TurnOutcome, report: Report) -> pb.ConverseReply:
+    """A whole turn."""
+    return pb.ConverseReply(
+        session_id=outcome.session_id,
+        turn=outcome.turn,
+        text=outcome.text,
+        understanding=understanding(outcome.understanding) if outcome.understanding else None,
+        answer=answer(outcome.answer) if outcome.answer else None,
+        items=items(outcome.items),
+        decision=decision(outcome.decision),
+        requested_slot=outcome.requested_slot,
+        known_slots=slots(outcome.known_slots),
+        meta=meta(report),
+    )
+
+
+def turn_event(event: TurnEvent) -> pb.ConverseEvent:
+    """What became known of a turn."""
+    match event:
+        case UnderstandingKnown():
+            return pb.ConverseEvent(understanding=understanding(event.understanding))
+        case SourcesFound():
+            return pb.ConverseEvent(sources=pb.Sources(sources=sources(event.passages)))
+        case ItemsFound():
+            return pb.ConverseEvent(items=pb.Items(items=items(event.items)))
+        case DecisionMade():
+            return pb.ConverseEvent(decision=decision(event.decision))
+        case TextPiece():
+            return pb.ConverseEvent(text_piece=event.text)

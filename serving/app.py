@@ -1,0 +1,206 @@
+"""The Ray Serve application: every deployment is wired here and only here.
+
+    build_app(settings)
+      Agent       ingress and pipelines; steps inside unless `placement` says otherwise
+      Step-<name> one for each step placed as a deployment
+      ModelHost   one tritonserver each (triton.mode: managed)
+
+Hosts publish themselves to the registry actor; agents and steps follow it and talk gRPC to the
+hosts, so that no inference passes through Ray.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from serving.errors import CartwrightError, Overloaded, Unavailable
+from serving.ingress.agent import Ingress
+from serving.ingress.health import Health
+from serving.ingress.models import ModelsView
+from serving.replica import Replica, open_replica
+from serving.settings import DeploymentSettings, Settings
+from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServer
+from serving.triton.discovery import HostRecord, HostRegistry
+from serving.triton.replica import ModelHostReplica
+
+logger = logging.getLogger(__name__)
+
+REGISTRY_ACTOR = "cartwright-host-registry"
+NAMESPACE = "serve"
+# Pause between two looks for articles that have no vector yet.
+EMBED_PERIOD_S = 2.0
+
+
+def build_app(settings: Settings) -> Application:
+    """The whole application for `serve.run`."""
+    steps = {
+        name: _deployment(StepDeployment, f"Step-{name}", settings.deployments.step).bind(
+            settings, name
+        )
+        for name, placement in settings.placement
+        if placement == "deployment"
+    }
+    hosts = None
+    if settings.triton.mode == "managed":
+        hosts = serve.deployment(
+            ModelHost,
+            name="ModelHost",
+            num_replicas=settings.triton.hosts,
+            max_ongoing_requests=1,
+            max_queued_requests=1,
+            health_check_period_s=settings.deployments.agent.health_check_period_s,
+            health_check_timeout_s=settings.deployments.agent.health_check_timeout_s,
+            graceful_shutdown_timeout_s=settings.deployments.agent.graceful_shutdown_timeout_s,
+            ray_actor_options={
+                "num_cpus": settings.triton.num_cpus,
+                "num_gpus": settings.triton.num_gpus,
+            },
+        ).bind(settings)
+    return _deployment(AgentIngress, "Agent", settings.deployments.agent).bind(
+        settings, steps, hosts
+    )
+
+
+def _deployment(kind: type, name: str, limits: DeploymentSettings) -> Any:
+    return serve.deployment(
+        kind,
+        name=name,
+        max_ongoing_requests=limits.max_ongoing_requests,
+        max_queued_requests=limits.max_queued_requests,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=limits.min_replicas,
+            max_replicas=limits.max_replicas,
+            target_ongoing_requests=limits.target_ongoing_requests,
+        ),
+        health_check_period_s=limits.health_check_period_s,
+        health_check_timeout_s=limits.health_check_timeout_s,
+        graceful_shutdown_timeout_s=limits.graceful_shutdown_timeout_s,
+        ray_actor_options={"num_cpus": limits.num_cpus},
+    )
+
+
+# ---- deployments -----------------------------------------------------------------------------
+
+
+class AgentIngress(Ingress):
+    """The ingress with its pipelines, in a replica."""
+
+    async def __init__(  # type: ignore[misc]
+        self, settings: Settings, steps: dict[str, DeploymentHandle], _hosts: object
+    ) -> None:
+        """`_hosts` is here to make the model hosts part of the application."""
+        self._replica = await open_replica(settings, "agent", *_registry_calls())
+        pipelines = self._replica.pipelines(
+            {name: RemoteStep(_remote_call(name, handle)) for name, handle in steps.items()}
+        )
+        view = ModelsView(
+            self._replica.assets.manifests,
+            self._replica.directory.records,
+            self._replica.client.in_flight,
+        )
+        super().__init__(
+            settings, pipelines, view, Health(settings.triton.models, view.ready_models)
+        )
+        self._embedding = asyncio.ensure_future(_keep_embedding(pipelines.knowledge.embed_missing))
+
+    async def __del__(self) -> None:
+        """Called by Ray Serve when the replica leaves."""
+        self._embedding.cancel()
+        await self._replica.close()
+
+
+class StepDeployment:
+    """One step in replicas of its own."""
+
+    async def __init__(self, settings: Settings, name: str) -> None:  # type: ignore[misc]
+        self._replica = await open_replica(settings, f"step-{name}", *_registry_calls())
+        self._server: StepServer[Any] = StepServer(getattr(self._replica.steps, name))
+
+    async def __call__(self, call: StepCall) -> StepOutcome[Any]:
+        """Runs the step."""
+        return await self._server(call)
+
+    async def __del__(self) -> None:
+        """Called by Ray Serve when the replica leaves."""
+        await self._replica.close()
+
+
+class ModelHost:
+    """One supervised tritonserver."""
+
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
+        self._host = ModelHostReplica(settings, f"host-{uuid.uuid4().hex[:8]}", _publish)
+        await self._host.start()
+
+    async def check_health(self) -> None:
+        """Called by Ray Serve; raises when the host cannot be brought back."""
+        self._host.check_health()
+
+    async def __del__(self) -> None:
+        """Called by Ray Serve when the replica leaves."""
+        await self._host.shutdown()
+
+
+# ---- registry --------------------------------------------------------------------------------
+
+
+class _RegistryActor(HostRegistry):
+    """The registry in a process of its own; restarted by Ray, refilled by the hosts' heartbeats."""
+
+
+def _registry() -> Any:
+    actor = ray.remote(_RegistryActor).options(
+        name=REGISTRY_ACTOR,
+        namespace=NAMESPACE,
+        get_if_exists=True,
+        lifetime="detached",
+        max_restarts=-1,
+        max_task_retries=-1,
+        num_cpus=0,
+        max_concurrency=1000,
+    )
+    return actor.remote()
+
+
+async def _publish(record: HostRecord) -> None:
+    await _registry().publish.remote(record)
+
+
+# ---- steps elsewhere -------------------------------------------------------------------------
+
+
+def _remote_call(
+    name: str, handle: DeploymentHandle
+) -> Callable[[StepCall], Awaitable[StepOutcome[Any]]]:
+    async def call(envelope: StepCall) -> StepOutcome[Any]:
+        try:
+            outcome: StepOutcome[Any] = await handle.remote(envelope)
+        except BackPressureError as error:
+            raise Overloaded(f"the queue of step {name} is full") from error
+        except (RayError, RayServeException) as error:
+            raise Unavailable(f"step {name} cannot be reached") from error
+        return outcome
+
+    return call
+
+
+async def _keep_embedding(embed_missing: Callable[[], Awaitable[int]]) -> None:
+    """Gives vectors to articles that were stored while the encoder was away."""
+    while True:
+        try:
+            worked_on = await embed_missing()
+        except CartwrightError as error:
+            logger.info("articles wait for the encoder: %s", error.message)
+            worked_on = 0
+        if not worked_on:
+            await asyncio.sleep(EMBED_PERIOD_S)

@@ -1,0 +1,264 @@
+"""The RPC methods: decode, run a pipeline, encode. Everything else lies behind them.
+
+One class serves all services, because Ray Serve dispatches on the last part of the path alone.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+
+from serving.assembly import Pipelines
+from serving.context import RequestContext
+from serving.ingress import decode, encode
+from serving.ingress.call import Admission, Method, server_stream, unary
+from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, MODELS, Health
+from serving.ingress.models import ModelsView
+from serving.ingress.status import GrpcContext
+from serving.ingress.watch import watch
+from serving.pipelines.turn import TurnOutcome
+from serving.protos import commerce_pb2 as pb
+from serving.settings import Settings
+
+
+class Ingress:
+    """Serves cartwright.v1.{Agent, Events, Knowledge, Models} and grpc.health.v1.Health."""
+
+    def __init__(
+        self, settings: Settings, pipelines: Pipelines, models: ModelsView, health: Health
+    ) -> None:
+        self._limits = settings.limits
+        self._dialogue = settings.dialogue
+        self._pipelines = pipelines
+        self._models = models
+        self._health = health
+        self._watch_period_s = settings.triton.probe_period_s
+        admission = Admission(settings.server.max_in_flight, settings.server.retry_after_ms)
+        deadlines = settings.deadlines
+
+        def method(service: str, name: str, default_ms: float, *, always: bool = False) -> Method:
+            return Method(
+                service=service,
+                name=name,
+                default_deadline_ms=default_ms,
+                admission=None if always else admission,
+            )
+
+        self._converse = method(AGENT, "Converse", deadlines.converse_ms)
+        self._converse_stream = method(AGENT, "ConverseStream", deadlines.converse_ms)
+        self._understand = method(AGENT, "Understand", deadlines.understand_ms)
+        self._answer = method(AGENT, "Answer", deadlines.answer_ms)
+        self._recommend = method(AGENT, "Recommend", deadlines.recommend_ms)
+        self._decide = method(AGENT, "Decide", deadlines.decide_ms)
+        self._record = method(EVENTS, "RecordEvents", deadlines.record_events_ms)
+        self._upsert = method(KNOWLEDGE, "UpsertArticles", deadlines.knowledge_ms)
+        self._delete = method(KNOWLEDGE, "DeleteArticles", deadlines.knowledge_ms)
+        self._list_articles = method(KNOWLEDGE, "ListArticles", deadlines.knowledge_ms)
+        self._list_models = method(MODELS, "ListModels", deadlines.models_ms, always=True)
+        self._check = method("grpc.health.v1.Health", "Check", deadlines.models_ms, always=True)
+
+    # ---- Agent -------------------------------------------------------------------------------
+
+    async def Converse(  # noqa: N802 - gRPC's name
+        self, request: pb.ConverseRequest, grpc_context: GrpcContext
+    ) -> pb.ConverseReply:
+        """One turn of a conversation."""
+
+        async def work(context: RequestContext) -> pb.ConverseReply:
+            turn = decode.turn(request, self._limits, self._dialogue)
+            outcome = await self._pipelines.converse(turn, context)
+            return encode.turn(outcome, context.report())
+
+        return await unary(self._converse, request, grpc_context, work, pb.ConverseReply)
+
+    async def ConverseStream(  # noqa: N802
+        self, request: pb.ConverseRequest, grpc_context: GrpcContext
+    ) -> AsyncGenerator[pb.ConverseEvent, None]:
+        """One turn as events, each sent when it is known."""
+
+        async def work(context: RequestContext) -> AsyncGenerator[pb.ConverseEvent, None]:
+            turn = decode.turn(request, self._limits, self._dialogue)
+            async for told in watch(partial(self._pipelines.converse, turn, context)):
+                if isinstance(told, TurnOutcome):
+                    yield pb.ConverseEvent(done=encode.turn(told, context.report()))
+                else:
+                    yield encode.turn_event(told)
+
+        async for event in server_stream(self._converse_stream, request, grpc_context, work):
+            yield event
+
+    async def Understand(  # noqa: N802
+        self, request: pb.UnderstandRequest, grpc_context: GrpcContext
+    ) -> pb.UnderstandReply:
+        """Meaning of one utterance."""
+
+        async def work(context: RequestContext) -> pb.UnderstandReply:
+            text = decode.text("text", request.text, self._limits.max_text_chars)
+            understanding = await self._pipelines.understand(text, context)
+            return pb.UnderstandReply(
+                understanding=encode.understanding(understanding),
+                meta=encode.meta(context.report()),
+            )
+
+        return await unary(self._understand, request, grpc_context, work, pb.UnderstandReply)
+
+    async def Answer(  # noqa: N802
+        self, request: pb.AnswerRequest, grpc_context: GrpcContext
+    ) -> pb.AnswerReply:
+        """Answer of the knowledge base, with its sources."""
+
+        async def work(context: RequestContext) -> pb.AnswerReply:
+            question = decode.text("question", request.question, self._limits.max_text_chars)
+            top_k = decode.count(
+                "top_k",
+                request.top_k,
+                maximum=self._limits.max_sources,
+                default=self._dialogue.default_sources,
+            )
+            answer = await self._pipelines.answer(question, top_k, context)
+            return pb.AnswerReply(answer=encode.answer(answer), meta=encode.meta(context.report()))
+
+        return await unary(self._answer, request, grpc_context, work, pb.AnswerReply)
+
+    async def Recommend(  # noqa: N802
+        self, request: pb.RecommendRequest, grpc_context: GrpcContext
+    ) -> pb.RecommendReply:
+        """Products for a customer or a visitor."""
+
+        async def work(context: RequestContext) -> pb.RecommendReply:
+            wanted = decode.recommendation(request, self._limits)
+            items = await self._pipelines.recommend(wanted, context)
+            return pb.RecommendReply(items=encode.items(items), meta=encode.meta(context.report()))
+
+        return await unary(self._recommend, request, grpc_context, work, pb.RecommendReply)
+
+    async def Decide(  # noqa: N802
+        self, request: pb.DecideRequest, grpc_context: GrpcContext
+    ) -> pb.DecideReply:
+        """What to do next, how sure, and why."""
+
+        async def work(context: RequestContext) -> pb.DecideReply:
+            wanted = decode.decision(request, self._limits, self._dialogue)
+            decision = await self._pipelines.decide(wanted, context)
+            return pb.DecideReply(
+                decision=encode.decision(decision), meta=encode.meta(context.report())
+            )
+
+        return await unary(self._decide, request, grpc_context, work, pb.DecideReply)
+
+    # ---- Events ------------------------------------------------------------------------------
+
+    async def RecordEvents(  # noqa: N802
+        self, request: pb.RecordEventsRequest, grpc_context: GrpcContext
+    ) -> pb.RecordEventsReply:
+        """Stores events; durable once this returns."""
+
+        async def work(context: RequestContext) -> pb.RecordEventsReply:
+            events = decode.events(request, self._limits, now_ms())
+            recorded = await self._pipelines.record_events(events, context)
+            return pb.RecordEventsReply(
+                stored=recorded.stored,
+                duplicates=recorded.duplicates,
+                meta=encode.meta(context.report()),
+            )
+
+        return await unary(self._record, request, grpc_context, work, pb.RecordEventsReply)
+
+    # ---- Knowledge ---------------------------------------------------------------------------
+
+    async def UpsertArticles(  # noqa: N802
+        self, request: pb.UpsertArticlesRequest, grpc_context: GrpcContext
+    ) -> pb.UpsertArticlesReply:
+        """Stores articles; searchable within a second."""
+
+        async def work(context: RequestContext) -> pb.UpsertArticlesReply:
+            articles = decode.articles(request, self._limits, now_ms())
+            upserted = await self._pipelines.knowledge.upsert(articles, context)
+            return pb.UpsertArticlesReply(
+                created=upserted.created,
+                updated=upserted.updated,
+                meta=encode.meta(context.report()),
+            )
+
+        return await unary(self._upsert, request, grpc_context, work, pb.UpsertArticlesReply)
+
+    async def DeleteArticles(  # noqa: N802
+        self, request: pb.DeleteArticlesRequest, grpc_context: GrpcContext
+    ) -> pb.DeleteArticlesReply:
+        """Deletes articles; names those that were not there."""
+
+        async def work(context: RequestContext) -> pb.DeleteArticlesReply:
+            article_ids = decode.article_ids(request, self._limits)
+            deleted = await self._pipelines.knowledge.delete(article_ids, context)
+            return pb.DeleteArticlesReply(
+                deleted=deleted.deleted,
+                missing_ids=deleted.missing_ids,
+                meta=encode.meta(context.report()),
+            )
+
+        return await unary(self._delete, request, grpc_context, work, pb.DeleteArticlesReply)
+
+    async def ListArticles(  # noqa: N802
+        self, request: pb.ListArticlesRequest, grpc_context: GrpcContext
+    ) -> pb.ListArticlesReply:
+        """One page of the knowledge base."""
+
+        async def work(context: RequestContext) -> pb.ListArticlesReply:
+            page_token, page_size = decode.page(request, self._limits)
+            page = await self._pipelines.knowledge.list_articles(page_token, page_size, context)
+            return pb.ListArticlesReply(
+                articles=encode.articles(page.articles),
+                next_page_token=page.next_page_token,
+                total=page.total,
+                meta=encode.meta(context.report()),
+            )
+
+        return await unary(self._list_articles, request, grpc_context, work, pb.ListArticlesReply)
+
+    # ---- Models ------------------------------------------------------------------------------
+
+    async def ListModels(  # noqa: N802
+        self, request: pb.ListModelsRequest, grpc_context: GrpcContext
+    ) -> pb.ListModelsReply:
+        """Models with their readiness, and the hosts that serve them."""
+
+        async def work(context: RequestContext) -> pb.ListModelsReply:
+            return pb.ListModelsReply(
+                models=self._models.models(),
+                hosts=self._models.hosts(),
+                meta=encode.meta(context.report()),
+            )
+
+        return await unary(self._list_models, request, grpc_context, work, pb.ListModelsReply)
+
+    # ---- grpc.health.v1.Health ---------------------------------------------------------------
+
+    async def Check(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, grpc_context: GrpcContext
+    ) -> health_pb2.HealthCheckResponse:
+        """Whether a service can serve now."""
+
+        async def work(_context: RequestContext) -> health_pb2.HealthCheckResponse:
+            return self._health.check(request)
+
+        return await unary(self._check, request, grpc_context, work, health_pb2.HealthCheckResponse)
+
+    async def Watch(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, grpc_context: GrpcContext
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
+        """The same, told at once and at every change, until the caller goes away."""
+        told: int | None = None
+        while True:
+            status = self._health.status(request)
+            if status != told:
+                told = status
+                yield health_pb2.HealthCheckResponse(status=status)
+            await asyncio.sleep(self._watch_period_s)
+
+
+def now_ms() -> int:
+    """Unix time in milliseconds."""
+    return int(time.time() * 1000)

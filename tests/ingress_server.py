@@ -1,0 +1,23 @@
+"""The real ingress behind a real grpc.aio server, without Ray Serve around it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from serving.ingress import servicers
+
+
+@asynccontextmanager
+async def serving_ingress(ingress: Any) -> AsyncIterator[str]:
+    """Serves the ingress' methods on a free loopback port; yields host:port."""
+    server = grpc.aio.server()
+    for register in servicers.ALL:
+        register(ingress, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(grace=None)
