@@ -154,6 +154,11 @@ class TritonSettings(_Section):
     """Pause before the second restart in a row; doubles up to 30 s."""
     log_folder: Path = Path("var/log/triton")
     """Output of tritonserver, one file a host; kept over restarts."""
+    cache_folder: Path = Path("var/cache/triton")
+    """Where the backend directory of `backend_directory: auto` is put together."""
+    max_in_flight: Annotated[int, Field(ge=1)] = 64
+    """Requests for one model that a replica has under way to one host; beyond that they are
+    refused at once."""
     model_repository: Path = Path("model_repository")
 
     @model_validator(mode="after")
