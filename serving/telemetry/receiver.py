@@ -20,24 +20,24 @@ logger = logging.getLogger(__name__)
 
 TRACES_PATH = "/v1/traces"
 MAX_BODY_BYTES = 64 * 1024 * 1024
-# The oldest trace is forgotten beyond this; the receiver is not a store.
-MAX_TRACES = 1000
 
 
 class SpanReceiver:
     """Listens while it is open. Thread-safe."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, max_traces: int = 1000) -> None:
         """Starts to listen.
 
         Args:
             host: loopback address to bind.
             port: port to bind; 0 takes a free one.
+            max_traces: the oldest trace is forgotten beyond this; the receiver is not a store.
 
         Raises:
             OSError: the address is taken (`errno.EADDRINUSE`) or not ours.
         """
         self._traces: OrderedDict[str, dict[str, SpanRecord]] = OrderedDict()
+        self._max_traces = max_traces
         self._changed = threading.Condition()
         self._server = _Server((host, port), self._store)
         self._thread = threading.Thread(
@@ -105,7 +105,7 @@ class SpanReceiver:
             for span in spans:
                 # By id: an exporter that missed our answer sends its batch again.
                 self._traces.setdefault(span.trace_id, {})[span.span_id] = span
-            while len(self._traces) > MAX_TRACES:
+            while len(self._traces) > self._max_traces:
                 self._traces.popitem(last=False)
             self._changed.notify_all()
 

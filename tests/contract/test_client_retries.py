@@ -88,8 +88,8 @@ def test_announced_time_shrinks_with_every_attempt(
     assert announced[0] <= 10_000
     assert all(later < earlier for earlier, later in itertools.pairwise(announced))
     for call, announced_ms in zip(agent.calls, announced, strict=True):
-        # gRPC's own timeout says the same (it is rounded up on the wire).
-        assert call.remaining_s * 1000.0 <= announced_ms + 10.0
+        # gRPC says the same: its timeout has few digits on the wire and is rounded up.
+        assert call.remaining_s * 1000.0 <= announced_ms * 1.02 + 10.0
 
 
 async def test_attempts_end_with_the_deadline(running: RunningAgent, agent: ScriptedAgent) -> None:
