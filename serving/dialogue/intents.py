@@ -45,7 +45,8 @@ _ALL = (
         wants_order=True,
         wants_answer=True,
     ),
-    IntentSpec(name="place_order", group="order", wants_answer=True),
+    # How to order, and what one might want to.
+    IntentSpec(name="place_order", group="order", wants_answer=True, wants_items=True),
     IntentSpec(name="check_cancellation_fee", group="order", wants_answer=True),
     IntentSpec(
         name="get_refund",

@@ -32,7 +32,7 @@ from serving.settings import DialogueSettings
 from serving.steps.decide import DecideInput, decision_by_rule
 from serving.steps.placement import Step
 from serving.steps.understand import UnderstandInput
-from serving.stores.protocols import HistoryStore, SessionStore, ShopStore
+from serving.stores.protocols import HistoryStore, SessionStore, ShopStore, StoredSession
 from serving.types import Action, Answer, Candidate, Decision, Order, Slot, Understanding
 
 # Slots that describe a product, beside its name.
@@ -131,7 +131,7 @@ class Consider:
         """The conversation so far with its revision, and the customer's past."""
         with observe_step(context, "load"):
             async with task_group() as group:
-                session = group.create_task(self._sessions.load(turn.session_id))
+                session = group.create_task(self._session(turn.session_id))
                 past = group.create_task(
                     load_past(
                         self._histories,
@@ -143,6 +143,10 @@ class Consider:
         if stored is None:
             return DialogueState(), 0, past.result()
         return DialogueState.from_json(stored.state), stored.revision, past.result()
+
+    async def _session(self, session_id: str) -> StoredSession | None:
+        """The stored session; none for the conversation without an id, which is never saved."""
+        return await self._sessions.load(session_id) if session_id else None
 
     async def _order(
         self, plan: TurnPlan, turn: TurnInput, context: RequestContext

@@ -32,6 +32,7 @@ INTENT_WORDS: dict[str, tuple[str, ...]] = {
     "return_item": ("return",),
     "recommend_product": ("recommend", "suggest"),
     "search_product": ("search", "find"),
+    "place_order": ("buy",),
     "complaint": ("complain",),
     "contact_human_agent": ("human", "person"),
     "greeting": ("hello",),
