@@ -106,8 +106,9 @@ def put_vectors(
         numbers = matrix[first : first + len(part)].tobytes()
         first += len(part)
         stored += connection.execute(
-            f"WITH given (article_id, changed_at_ms, offset) AS ({rows})"
-            " INSERT INTO article_vectors (encoder, article_rowid, vector)"
+            # sqlite3 counts rows only for statements that begin with INSERT.
+            "INSERT INTO article_vectors (encoder, article_rowid, vector)"
+            f" WITH given (article_id, changed_at_ms, offset) AS ({rows})"
             "  SELECT ?, articles.rowid, substr(?, given.offset, ?)"
             "  FROM given JOIN articles ON articles.article_id = given.article_id"
             "   AND articles.updated_at_ms = given.changed_at_ms"
