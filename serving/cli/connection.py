@@ -78,15 +78,13 @@ def default_address() -> str:
     Raises:
         StartupError: the run file or the settings cannot be read.
     """
-    from serving.cli.run_file import read_run_file
-
-    run = read_run_file()
-    if run is not None:
-        return f"{HOST}:{run.grpc_port}"
     # Imported late: an explicit address needs no settings, and they take a while to load.
+    from serving.cli.run_file import read_run_file
     from serving.settings import load_settings
 
-    return f"{HOST}:{load_settings().server.grpc_port}"
+    server = load_settings().server
+    run = read_run_file(server.run_file)
+    return f"{HOST}:{server.grpc_port if run is None else run.grpc_port}"
 
 
 def _outer_parameters(context: click.Context) -> dict[str, Any]:

@@ -9,8 +9,6 @@ import psutil
 
 from serving.errors import StartupError
 
-RUN_FILE = Path("var/run/serve.json")
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunFile:
@@ -23,7 +21,7 @@ class RunFile:
     pid: int = field(default_factory=os.getpid)
 
 
-def write_run_file(run: RunFile, path: Path = RUN_FILE) -> Path:
+def write_run_file(run: RunFile, path: Path) -> Path:
     """Writes the run file so that readers see the old or the new one, never half of it.
 
     Raises:
@@ -39,7 +37,7 @@ def write_run_file(run: RunFile, path: Path = RUN_FILE) -> Path:
     return path
 
 
-def read_run_file(path: Path = RUN_FILE) -> RunFile | None:
+def read_run_file(path: Path) -> RunFile | None:
     """The stack that runs on this machine; None if there is none (a killed one leaves its file).
 
     Raises:
@@ -62,7 +60,7 @@ def read_run_file(path: Path = RUN_FILE) -> RunFile | None:
     return run if psutil.pid_exists(run.pid) else None
 
 
-def remove_run_file(path: Path = RUN_FILE) -> None:
+def remove_run_file(path: Path) -> None:
     """Removes the run file, unless another process has written its own meanwhile."""
     run = read_run_file(path)
     if run is not None and run.pid == os.getpid():

@@ -95,7 +95,10 @@ def read_status(connection: Connection) -> Status:
 
 
 def _deployments(address: str, notes: list[str]) -> list[Deployment] | None:
-    run = read_run_file()
+    # Imported late: the help of this command needs no settings.
+    from serving.settings import load_settings
+
+    run = read_run_file(load_settings().server.run_file)
     if run is None:
         notes.append("deployments: unknown, no stack was started in this folder")
         return None

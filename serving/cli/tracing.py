@@ -108,11 +108,10 @@ class CallTrace:
                 self.note += f", without this command's own span ({self._trouble.last})"
             return []
         timeout_s = ARRIVAL_S + 2.0 * self._settings.export_delay_ms / 1000.0
-        try:
-            return self._receiver.wait_for(self.trace_id, is_complete, timeout_s)
-        except TimeoutError:
+        spans = self._receiver.wait_for(self.trace_id, is_complete, timeout_s)
+        if not is_complete(spans):
             self.note = f"some spans did not arrive within {timeout_s:g} s"
-            return self._receiver.spans(self.trace_id)
+        return spans
 
 
 def span_document(spans: list[SpanRecord]) -> list[dict[str, Any]]:

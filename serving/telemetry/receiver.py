@@ -83,10 +83,10 @@ class SpanReceiver:
         until: Callable[[Sequence[SpanRecord]], bool],
         timeout_s: float,
     ) -> list[SpanRecord]:
-        """Waits until the spans of a trace satisfy `until`, and returns them by start time.
+        """Waits until the spans of a trace satisfy `until`, but not longer than `timeout_s`.
 
-        Raises:
-            TimeoutError: they did not in time; `spans` has what came.
+        Returns:
+            What has arrived by then, by start time; whether that is enough, `until` can say.
         """
         ends_at = time.monotonic() + timeout_s
         with self._changed:
@@ -94,9 +94,7 @@ class SpanReceiver:
             while not until(found := self.spans(trace_id)):
                 remaining_s = ends_at - time.monotonic()
                 if remaining_s <= 0:
-                    raise TimeoutError(
-                        f"trace {trace_id}: {len(found)} spans within {timeout_s:g} s"
-                    )
+                    break
                 self._changed.wait(remaining_s)
         return found
 

@@ -51,16 +51,20 @@ def missing_parents(spans: Sequence[SpanRecord]) -> set[str]:
     return {span.parent_id for span in spans if span.parent_id} - {span.span_id for span in spans}
 
 
-def is_complete(spans: Sequence[SpanRecord]) -> bool:
+def is_complete(spans: Sequence[SpanRecord], *, caller_id: str = "") -> bool:
     """Whether all of a trace seems to have arrived.
 
     That is: something is there, every parent is known, and below every remote call that
     succeeded stands what was called.
+
+    Args:
+        spans: what has arrived of one trace.
+        caller_id: a span that others name as their parent and that nobody exports, if any.
     """
     parents = {span.parent_id for span in spans}
     return (
         bool(spans)
-        and not missing_parents(spans)
+        and missing_parents(spans) <= {caller_id}
         and all(
             span.span_id in parents for span in spans if span.kind == "client" and not span.failed
         )

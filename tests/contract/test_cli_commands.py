@@ -16,6 +16,8 @@ from serving.cli.run_file import RunFile, write_run_file
 from tests.scripted_agent import TRACE_ID, RunningAgent, ScriptedAgent, fails
 
 NOWHERE = "127.0.0.1:1"
+# Where the settings look for it, below the working folder.
+RUN_FILE = Path("var/run/serve.json")
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +213,7 @@ def test_status_tells_health_even_if_the_models_cannot_be_listed(
 def test_status_finds_the_stack_of_this_folder(running: RunningAgent) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = taken.getsockname()[1]
-    write_run_file(RunFile(grpc_port=running.port, ray_address=f"127.0.0.1:{nobody}"))
+    write_run_file(RunFile(grpc_port=running.port, ray_address=f"127.0.0.1:{nobody}"), RUN_FILE)
     result = call("status")
     assert result.exit_code == 0
     assert f"SERVING at {running.address}" in result.stdout
@@ -280,7 +282,7 @@ def test_text_with_broken_bytes_is_refused_readably(running: RunningAgent) -> No
 
 
 def test_broken_run_file_is_named() -> None:
-    path = Path("var/run/serve.json")
+    path = RUN_FILE
     path.parent.mkdir(parents=True)
     path.write_text("{")
     result = call("status")
