@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from serving.models.manifest import ModelManifest
 from serving.protos import commerce_pb2 as pb
-from serving.triton.discovery import HostRecord, HostState
+from serving.triton.records import HostRecord, HostState
 
 _STATES = {
     HostState.STARTING: pb.HOST_STATE_STARTING,

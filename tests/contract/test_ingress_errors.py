@@ -32,11 +32,11 @@ class _Understanding:
 
     error: Exception | None = None
     gate: asyncio.Event | None = None
-    entered: asyncio.Event = field(default_factory=asyncio.Event)
+    entered: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, text: str, _context: Any) -> Understanding:
-        self.entered.set()
+        self.entered.release()
         if self.gate is not None:
             try:
                 await self.gate.wait()
@@ -190,7 +190,7 @@ async def test_a_passed_deadline_ends_the_work(served: Served) -> None:
 async def test_a_caller_that_goes_away_ends_the_work(served: Served) -> None:
     served.pipelines.understand.gate = asyncio.Event()
     call = served.agent.Understand(pb.UnderstandRequest(text="hello"), timeout=10)
-    await asyncio.wait_for(served.pipelines.understand.entered.wait(), 5)
+    await asyncio.wait_for(served.pipelines.understand.entered.acquire(), 5)
     call.cancel()
     await asyncio.wait_for(served.pipelines.understand.cancelled.wait(), 5)
 
@@ -200,24 +200,18 @@ async def test_beyond_the_limit_calls_are_refused_at_once_with_a_retry_after(
 ) -> None:
     gate = asyncio.Event()
     served.pipelines.understand.gate = gate
-    first = [asyncio.ensure_future(understand(served, f"call {i}")) for i in range(2)]
-    while len(served.pipelines.understand.entered._waiters) or not (
-        served.pipelines.understand.entered.is_set()
-    ):
-        await asyncio.sleep(0)
-    refused = 0
-    while not refused:
-        try:
-            await understand(served, cartwright_deadline_ms="50")
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                refused += 1
-                assert int(dict(error.trailing_metadata() or ())[RETRY_AFTER_KEY]) > 0
+    admitted = [asyncio.ensure_future(understand(served, f"call {i}")) for i in range(2)]
+    for _ in admitted:
+        await asyncio.wait_for(served.pipelines.understand.entered.acquire(), 5)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await understand(served)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert int(dict(caught.value.trailing_metadata() or ())[RETRY_AFTER_KEY]) > 0
     health = health_pb2_grpc.HealthStub(served.channel)
     answered = await health.Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert answered.status == health_pb2.HealthCheckResponse.SERVING
     gate.set()
-    replies = await asyncio.gather(*first)
+    replies = await asyncio.gather(*admitted)
     assert [reply.understanding.intent for reply in replies] == ["call 0", "call 1"]
     assert (await understand(served, "again")).understanding.intent == "again"
 
