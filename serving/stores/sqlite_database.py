@@ -42,6 +42,7 @@ _OPEN_TIMEOUT_MS = 120_000.0
 _OPEN_PAUSE_S = 0.01
 # Quick writes of this process between two checkpoints; saving a session takes about three pages.
 _WRITES_A_CHECKPOINT = 256
+_LONG_LOG_PAGES = 2048
 # What the log file is cut back to after a large import.
 _LOG_LIMIT_BYTES = 16 * 2**20
 
@@ -181,9 +182,15 @@ class Database:
             self._writer.submit(self._checkpoint)
 
     def _checkpoint(self) -> None:
-        """Moves the log into the database as far as no reader needs it; blocks nobody."""
+        """Moves the log into the database, as far as no reader needs it; blocks nobody.
+
+        Writers who never pause keep that from ever reaching the log's end, and so the log from
+        beginning anew. Once it is long, they are made to wait for what little is left to move.
+        """
         try:
-            self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            _, pages, _ = self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages > _LONG_LOG_PAGES:
+                self._writing.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         except sqlite3.Error as error:
             # What was committed is safe in the log; the next checkpoint tries again.
             _logger.warning("store %s: checkpoint failed: %s", self.path, reason_of(error) or error)

@@ -16,11 +16,12 @@ def word_query(text: str) -> str:
 
     Every word is quoted, so that none is read as an operator. Empty if no word is left.
     """
-    words: dict[str, None] = {}
+    words: dict[str, str] = {}
     for match in _WORD.finditer(text):
-        word = match.group().casefold()
-        if word not in STOP_WORDS:
-            words[word] = None
+        folded = match.group().casefold()
+        if folded not in STOP_WORDS and folded not in words:
+            # As it was written: the tokenizer folds case by its own rules ("ß" stays "ß").
+            words[folded] = match.group()
             if len(words) == MOST_WORDS:
                 break
-    return " OR ".join(f'"{word}"' for word in words)
+    return " OR ".join(f'"{word}"' for word in words.values())
