@@ -1,0 +1,289 @@
+"""One tritonserver, kept alive.
+
+start ─▶ launch, load ─▶ READY ─▶ watch: probes, models that were lost ─▶ exited, or hung: killed
+             ▲                                                               │
+             └────────── pause, unless it is the first restart ◀──────── DOWN
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import replace
+
+from serving.errors import StartupError
+from serving.models.repository import ModelRepository
+from serving.settings import TelemetrySettings, TritonSettings
+from serving.triton.control import ProbeFailed
+from serving.triton.installation import prepare_installation
+from serving.triton.records import HostRecord, HostState, Publish, RecordPublisher
+from serving.triton.server import PortTaken, Server, ServerLost
+
+logger = logging.getLogger(__name__)
+
+# Probes missed in a row: after so many the host is reported down, after more it is killed.
+_MISSED_UNTIL_DOWN = 2
+_MISSED_UNTIL_KILLED = 4
+_SHORTEST_PROBE_TIMEOUT_S = 0.5
+_PORT_ATTEMPTS = 5
+_LONGEST_BACKOFF_S = 30.0
+# A server that ran so long has earned a restart without a pause.
+_STABLE_S = 30.0
+# Failures in a row after which somebody else has to try.
+_GIVE_UP_AFTER = 5
+
+
+class TritonHost:
+    """Supervises one tritonserver; all methods are for one event loop."""
+
+    def __init__(
+        self,
+        settings: TritonSettings,
+        host_id: str,
+        publish: Publish,
+        telemetry: TelemetrySettings | None = None,
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            settings: program, models, periods.
+            host_id: name in records and of the log file.
+            publish: takes the record at each change and, every second, as a heartbeat.
+            telemetry: where the server sends traces; None for nowhere.
+        """
+        self._settings = settings
+        self._telemetry = telemetry
+        self._repository = ModelRepository(settings.model_repository.absolute())
+        self._publisher = RecordPublisher(publish)
+        self._record = HostRecord(host_id=host_id)
+        self._server: Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        # Models that cannot be loaded, and why; tried again at `_next_load_s`.
+        self._faults: dict[str, str] = {}
+        self._load_failures = 0
+        self._next_load_s = 0.0
+        self._launch_failures = 0
+        self._restarts_in_a_row = 0
+
+    @property
+    def record(self) -> HostRecord:
+        """The host as it is now."""
+        return self._record
+
+    async def start(self) -> None:
+        """Starts the server and returns once every model is ready.
+
+        Raises:
+            StartupError: program, backends or a model are unusable, or it took too long; names
+                what is at fault. Nothing is left running.
+        """
+        self._publisher.tell(self._record)
+        try:
+            ready = await self._launch()
+            if self._faults:
+                raise StartupError("; ".join(self._faults.values()))
+        except BaseException as error:
+            self._go_down(error.message if isinstance(error, StartupError) else "not started")
+            await self._discard_server()
+            await self._publisher.close()
+            raise
+        self._tell_serving(ready)
+        self._task = asyncio.create_task(self._supervise(), name=f"host-{self._record.host_id}")
+
+    async def stop(self) -> None:
+        """Ends the server and everything that belongs to it; may be called again."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        if self._record.state is not HostState.DOWN:
+            self._go_down("stopped")
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+        await self._publisher.close()
+
+    def failure(self) -> str | None:
+        """Why this host cannot be brought back; None while there is hope."""
+        if self._task is not None and self._task.done():
+            return f"supervision ended: {self._task.exception()!r}"
+        if self._launch_failures >= _GIVE_UP_AFTER:
+            return f"{self._launch_failures} starts in a row failed: {self._record.detail}"
+        if self._load_failures >= _GIVE_UP_AFTER and not self._record.ready_models:
+            return f"no model can be loaded: {self._record.detail}"
+        return None
+
+    # ---- supervision -------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            assert self._server is not None
+            began_s = loop.time()
+            try:
+                reason = await self._watch(self._server)
+            except ServerLost as error:
+                reason = str(error)
+            logger.error("host %s: %s", self._record.host_id, reason)
+            self._go_down(reason)
+            await self._discard_server()
+            if loop.time() - began_s > _STABLE_S:
+                self._restarts_in_a_row = 0
+            await self._bring_back()
+
+    async def _watch(self, server: Server) -> str:
+        """Looks after a running server until it hangs; returns how that showed.
+
+        Raises:
+            ServerLost: it ended.
+        """
+        missed = 0
+        timeout_s = max(self._settings.probe_period_s, _SHORTEST_PROBE_TIMEOUT_S)
+        while True:
+            # A missed probe is repeated soon; its own timeout was the pause.
+            pause_s = 0.05 if missed else self._settings.probe_period_s
+            await asyncio.wait({server.process.exited}, timeout=pause_s)
+            try:
+                ready = await server.while_running(server.control.ready_models(timeout_s))
+                missed = 0
+                self._tell_serving(await server.while_running(self._repair(server, ready)))
+            except ProbeFailed as error:
+                missed += 1
+                if missed == _MISSED_UNTIL_DOWN:
+                    self._go_down(f"does not answer: {error}")
+                if missed == _MISSED_UNTIL_KILLED:
+                    return f"tritonserver (pid {server.process.pid}) hangs and is killed: {error}"
+
+    async def _repair(self, server: Server, ready: dict[str, int]) -> dict[str, int]:
+        """Brings back models whose stub died or that are not loaded; returns what is ready then.
+
+        Raises:
+            ProbeFailed: the server does not answer.
+        """
+        for model in server.stubs.dead() & ready.keys():
+            logger.error("host %s: the process of model %s died", self._record.host_id, model)
+            del ready[model]
+            self._tell_serving(ready)
+            await server.control.unload(model, self._settings.start_timeout_s)
+        return await self._load_missing(server, ready)
+
+    async def _bring_back(self) -> None:
+        """Starts servers until one runs."""
+        while True:
+            if self._restarts_in_a_row:
+                backoff_s = self._settings.restart_backoff_s * 2 ** (self._restarts_in_a_row - 1)
+                await asyncio.sleep(min(backoff_s, _LONGEST_BACKOFF_S))
+            self._restarts_in_a_row += 1
+            restarts = self._record.restarts + 1
+            self._tell(replace(self._record, state=HostState.STARTING, restarts=restarts))
+            try:
+                self._tell_serving(await self._launch())
+            except StartupError as error:
+                self._launch_failures += 1
+                logger.error("host %s: restart failed: %s", self._record.host_id, error.message)  # noqa: TRY400 - the text says it all
+                self._go_down(error.message)
+                await self._discard_server()
+            else:
+                self._launch_failures = 0
+                return
+
+    # ---- one server --------------------------------------------------------------------------
+
+    async def _launch(self) -> dict[str, int]:
+        """Starts a server and loads what can be loaded; returns what is ready.
+
+        Raises:
+            StartupError: no server could be started in time.
+        """
+        settings = self._settings
+        log = settings.log_folder.absolute() / f"{self._record.host_id}.log"
+        self._next_load_s = 0.0
+        try:
+            async with asyncio.timeout(settings.start_timeout_s):
+                installation = await asyncio.to_thread(prepare_installation, settings)
+                for attempt in range(1, _PORT_ATTEMPTS + 1):
+                    try:
+                        self._server = server = await Server.launch(
+                            installation=installation,
+                            models=self._repository,
+                            host_id=self._record.host_id,
+                            log=log,
+                            telemetry=self._telemetry,
+                        )
+                        return await server.while_running(self._load_missing(server, {}))
+                    except PortTaken:
+                        await self._discard_server()
+                        if attempt == _PORT_ATTEMPTS:
+                            raise
+        except (ServerLost, ProbeFailed) as error:
+            raise StartupError(
+                f"triton.binary: {installation.binary}: {error}; see {log}"
+            ) from error
+        except TimeoutError as error:
+            raise StartupError(
+                f"triton.start_timeout_s: not ready within {settings.start_timeout_s:.0f} s; "
+                f"see {log}"
+            ) from error
+        raise AssertionError("unreachable")
+
+    async def _load_missing(self, server: Server, ready: dict[str, int]) -> dict[str, int]:
+        """Loads the models that are wanted and not ready; those that fail are noted as faults."""
+        loop = asyncio.get_running_loop()
+        missing = [model for model in self._settings.models if model not in ready]
+        if not missing:
+            self._faults.clear()
+            self._load_failures = 0
+            return ready
+        if loop.time() < self._next_load_s:
+            return ready
+        timeout_s = self._settings.start_timeout_s
+        outcomes = await asyncio.gather(
+            *(server.load(model, timeout_s) for model in missing), return_exceptions=True
+        )
+        self._faults.clear()
+        for model, outcome in zip(missing, outcomes, strict=True):
+            if isinstance(outcome, StartupError):
+                self._faults[model] = outcome.message
+            elif outcome is not None:
+                raise outcome
+        self._load_failures = self._load_failures + 1 if self._faults else 0
+        backoff_s = self._settings.restart_backoff_s * 2 ** min(self._load_failures, 10)
+        self._next_load_s = loop.time() + min(backoff_s, _LONGEST_BACKOFF_S)
+        server.stubs.look()
+        return await server.control.ready_models(timeout_s)
+
+    async def _discard_server(self) -> None:
+        if self._server is not None:
+            await self._server.discard()
+            self._server = None
+
+    # ---- what is told ------------------------------------------------------------------------
+
+    def _tell_serving(self, ready: dict[str, int]) -> None:
+        assert self._server is not None
+        self._tell(
+            replace(
+                self._record,
+                state=HostState.READY if ready else HostState.STARTING,
+                url=self._server.url,
+                detail="; ".join(self._faults.values()),
+                ready_models=dict(ready),
+                pid=self._server.process.pid,
+                metrics_url=self._server.metrics_url,
+            )
+        )
+
+    def _go_down(self, detail: str) -> None:
+        self._tell(
+            HostRecord(
+                host_id=self._record.host_id,
+                state=HostState.DOWN,
+                restarts=self._record.restarts,
+                detail=detail,
+            )
+        )
+
+    def _tell(self, record: HostRecord) -> None:
+        if record != self._record:
+            self._record = record
+            self._publisher.tell(record)

@@ -1,0 +1,164 @@
+"""One launched tritonserver: its process, its control connection, its traces on the machine."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from serving.errors import StartupError
+from serving.models.repository import ModelRepository
+from serving.settings import TelemetrySettings
+from serving.triton.command import EXIT_TIMEOUT_S, LOOPBACK, Ports, free_ports, server_command
+from serving.triton.control import ProbeFailed, ServerControl
+from serving.triton.installation import TritonInstallation
+from serving.triton.process import (
+    ServerProcess,
+    remove_orphaned_shared_memory,
+    remove_shared_memory,
+    shared_memory_prefix,
+)
+from serving.triton.stubs import StubWatch
+
+T = TypeVar("T")
+
+# Time to exit by itself; it may overstay its own limit when a stub is dead.
+_STOP_PATIENCE_S = EXIT_TIMEOUT_S + 1.0
+_LAST_LINES = 5
+_NAME_TIMEOUT_S = 1.0
+_NAME_PAUSE_S = 0.05
+
+
+class ServerLost(Exception):
+    """The process ended; the text says how."""
+
+
+class PortTaken(ServerLost):
+    """The process ended because another one took a port first."""
+
+
+class Server:
+    """A running tritonserver. Made by `launch`; ends with `stop` or `discard`."""
+
+    def __init__(
+        self, process: ServerProcess, ports: Ports, name: str, prefix: str, models: ModelRepository
+    ) -> None:
+        self.process = process
+        self.url = f"{LOOPBACK}:{ports.grpc}"
+        self.metrics_url = f"http://{LOOPBACK}:{ports.metrics}/metrics"
+        self.control = ServerControl(self.url)
+        self.stubs = StubWatch(process.pid, models.root)
+        self._name = name
+        self._prefix = prefix
+        self._models = models
+
+    @classmethod
+    async def launch(
+        cls,
+        *,
+        installation: TritonInstallation,
+        models: ModelRepository,
+        host_id: str,
+        log: Path,
+        telemetry: TelemetrySettings | None,
+    ) -> Self:
+        """Starts the process on free ports and waits until it answers; no model is loaded yet.
+
+        Raises:
+            PortTaken: worth another try.
+            ServerLost: it ended.
+            StartupError: the log cannot be written.
+        """
+        remove_orphaned_shared_memory()
+        ports = free_ports()
+        name = f"{host_id}-{secrets.token_hex(4)}"
+        prefix = shared_memory_prefix()
+        command = server_command(
+            installation=installation,
+            model_repository=models.root,
+            ports=ports,
+            server_id=name,
+            shared_memory_prefix=prefix,
+            telemetry=telemetry,
+        )
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            process = ServerProcess.spawn(command, installation.environment, log)
+        except OSError as error:
+            raise StartupError(
+                f"triton.log_folder: {log}: tritonserver cannot be started: {error}"
+            ) from error
+        server = cls(process, ports, name, prefix, models)
+        try:
+            await server.while_running(server._answers())
+        except BaseException:
+            await server.discard()
+            raise
+        return server
+
+    async def while_running(self, work: Coroutine[Any, Any, T]) -> T:
+        """Awaits `work`, but no longer than the process lives.
+
+        Raises:
+            PortTaken: the process ended for want of a port.
+            ServerLost: it ended otherwise.
+        """
+        task = asyncio.ensure_future(work)
+        either: set[asyncio.Future[Any]] = {task, self.process.exited}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if self.process.running:
+            return task.result()
+        if not task.cancelled():
+            # Its error, if any, only shows that the server went away.
+            task.exception()
+        text = self.process.describe_exit()
+        if self.process.exited.result() < 0:
+            raise ServerLost(text)
+        output = self.process.output()
+        text += _ending(output)
+        raise PortTaken(text) if "already in use" in output else ServerLost(text)
+
+    async def load(self, model: str, timeout_s: float) -> None:
+        """Compares the files of the latest version with their digests, then loads the model.
+
+        Raises:
+            StartupError: a file is missing or changed, or the server refuses; with the reason.
+            ProbeFailed: the server did not answer.
+        """
+        try:
+            await asyncio.to_thread(self._models.latest(model).verify)
+        except OSError as error:
+            raise StartupError(f"model {model}: its files cannot be read: {error}") from error
+        await self.control.load(model, timeout_s)
+
+    async def stop(self) -> None:
+        """Lets requests under way finish, then ends everything."""
+        await self.process.stop(_STOP_PATIENCE_S)
+        await self.discard()
+
+    async def discard(self) -> None:
+        """Ends everything at once and removes what it leaves."""
+        await self.process.kill()
+        remove_shared_memory(self._prefix)
+        await self.control.close()
+
+    async def _answers(self) -> None:
+        """Waits until the server that answers at the port is this one."""
+        while True:
+            try:
+                if await self.control.server_name(_NAME_TIMEOUT_S) == self._name:
+                    return
+            except ProbeFailed:
+                pass
+            await asyncio.sleep(_NAME_PAUSE_S)
+
+
+def _ending(output: str) -> str:
+    """The last lines of a log, tables left out."""
+    lines = [line for line in output.splitlines() if line.strip() and line[0] not in "|+"]
+    return "; its last lines: " + " / ".join(lines[-_LAST_LINES:]) if lines else ""
