@@ -134,12 +134,11 @@ class Retrieve:
 
     async def _index(self, encoder: str) -> _VectorIndex:
         """The vectors by `encoder`, read again when any process changed the knowledge base."""
-        revision = await self._knowledge.revision()
-        index = self._fresh(encoder, revision)
+        index = self._fresh(encoder, await self._knowledge.revision())
         if index is None:
             async with self._refreshing:
                 # Those who waited for the lock find what the first one read.
-                index = self._fresh(encoder, revision)
+                index = self._fresh(encoder, await self._knowledge.revision())
                 if index is None:
                     vectors = await self._knowledge.vectors(encoder)
                     rows = {a: row for row, a in enumerate(vectors.article_ids)}

@@ -7,6 +7,7 @@ models.hold("encoder")                             calls wait until `models.rele
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ INTENT_WORDS: dict[str, tuple[str, ...]] = {
     "goodbye": ("goodbye",),
 }
 SLOT_WORDS: dict[str, tuple[str, ...]] = {
-    "product": ("mug", "mugs", "pan", "pans", "spade", "spades", "lamp", "lamps"),
+    "product": ("mug", "mugs", "pan", "pans", "spade", "spades", "lamp", "lamps", "submarine"),
     "colour": ("blue", "red", "green"),
     "size": ("small", "large"),
 }
@@ -154,7 +155,8 @@ def understanding(tokenizer: tokenizers.Tokenizer) -> Function:
                 tags[row, column, tag] = 8.0
         mood_logits = (moods[ids] * visible).sum(axis=1)
         mood_logits[:, tuple(Sentiment).index(Sentiment.NEUTRAL)] += 3.0
-        known = intent_logits.max(axis=1, keepdims=True) > 0
+        tagged = (tags[..., 1:].max(axis=(1, 2)) > 0)[:, None]
+        known = (intent_logits.max(axis=1, keepdims=True) > 0) | tagged
         return {
             "intent_logits": intent_logits,
             "slot_logits": tags,
@@ -165,6 +167,11 @@ def understanding(tokenizer: tokenizers.Tokenizer) -> Function:
     return infer
 
 
+@lru_cache(maxsize=4096)
+def _vector_of(token: int) -> NDArray[np.float64]:
+    return np.random.default_rng(token).normal(size=DIMENSIONS)
+
+
 def encode_bag_of_tokens(inputs: Tensors) -> Outputs:
     """Mean of one fixed random vector a token id: texts with tokens in common lie close."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
@@ -172,7 +179,7 @@ def encode_bag_of_tokens(inputs: Tensors) -> Outputs:
     for row in range(len(ids)):
         # Every text has the first four, special tokens.
         for token in ids[row][(mask[row] == 1) & (ids[row] > 3)].tolist():
-            vectors[row] += np.random.default_rng(token).normal(size=DIMENSIONS)
+            vectors[row] += _vector_of(token)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return {"embedding": (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)}
 
@@ -210,13 +217,13 @@ def rank_linearly(inputs: Tensors) -> Outputs:
 # Weight of a feature for an action, in log-odds before the softmax.
 DECISION_WEIGHTS: dict[Action, dict[str, float]] = {
     Action.NONE: {"group_smalltalk": 3.0},
-    Action.ANSWER: {"answer_known": 4.0, "best_passage_score": 1.0},
+    Action.ANSWER: {"answer_known": 4.0, "best_passage_score": 1.0, "intent_confidence": 1.0},
     Action.RECOMMEND: {"items_found": 5.0},
     Action.OFFER: {"items_found": 2.0, "log_carts": 4.0},
     Action.CLARIFY: {"slot_missing": 6.0, "out_of_scope_probability": 2.0},
     Action.ESCALATE: {
         "asks_for_human": 9.0,
-        "negative_probability": 4.0,
+        "negative_probability": 3.0,
         "failures_in_a_row": 1.0,
     },
 }
@@ -231,6 +238,8 @@ def decide_linearly(inputs: Tensors) -> Outputs:
         for name, weight in DECISION_WEIGHTS[action].items():
             weights[names.index(name), column] = weight
     scores = features @ weights
+    # Nobody is passed on without a reason.
+    scores[:, tuple(Action).index(Action.ESCALATE)] -= 2.0
     exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
     eager = features[:, [names.index("log_carts")]] + features[:, [names.index("items_found")]]
     return {

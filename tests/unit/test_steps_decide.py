@@ -104,7 +104,9 @@ async def test_at_most_five_factors_and_none_without_effect() -> None:
 async def test_an_impossible_action_is_not_chosen_and_the_probability_stays_the_models() -> None:
     models = InMemoryModels({"decision": decide_linearly})
     decide = Decide(models, ZEROS)
-    features = DecisionFeatures(items_found=1.0, answer_known=1.0, best_passage_score=0.5)
+    features = DecisionFeatures(
+        items_found=1.0, answer_known=1.0, best_passage_score=0.4, intent_confidence=0.5
+    )
     free = await decide(DecideInput(features=features), context())
     assert free.action is Action.RECOMMEND
     bound = await decide(

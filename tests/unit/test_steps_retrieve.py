@@ -119,7 +119,10 @@ async def test_another_writers_change_is_seen_by_the_next_question(world: World)
 
 
 class CountingKnowledge(MemoryKnowledge):
-    """Counts how often the vectors are read, and holds the reader until so many have asked."""
+    """Counts how often the vectors are read, and holds the reader until all callers have asked.
+
+    The reader itself asks twice: before it waits for its turn, and when it has it.
+    """
 
     def __init__(self, callers: int) -> None:
         super().__init__(articles={a.article_id: a for a in ARTICLES})
@@ -130,7 +133,7 @@ class CountingKnowledge(MemoryKnowledge):
 
     async def revision(self) -> int:
         self.asked += 1
-        if self.asked == self.callers:
+        if self.asked == self.callers + 1:
             self.gate.set()
         return await super().revision()
 
