@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 # A writer that replaces the folder while it is read costs the reader another attempt.
 _ATTEMPTS = 5
-_PAUSE_S = 0.02
+_PAUSE_S = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +61,7 @@ def read_manifest(folder: Path) -> ShopManifest:
     Raises:
         StartupError: missing or unusable; names the path and what to do.
     """
-    path = folder / MANIFEST_FILE
-    for attempt in range(_ATTEMPTS):
-        try:
-            return ShopManifest.from_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            # Between the two renames of a writer the folder is not there for a moment.
-            if attempt == _ATTEMPTS - 1:
-                raise _unusable(path, error) from error
-            time.sleep(_PAUSE_S)
-        except (OSError, ValueError) as error:
-            raise _unusable(path, error) from error
-    raise AssertionError("the last attempt returns or raises")
+    return _persist(lambda: _read_manifest(folder))
 
 
 def read_shop(folder: Path) -> ShopContents:
@@ -81,15 +70,25 @@ def read_shop(folder: Path) -> ShopContents:
     Raises:
         StartupError: missing or corrupt; names the path, the reason and what to do.
     """
+    return _persist(lambda: _read_contents(folder, _read_manifest(folder)))
+
+
+def _persist(read: Callable[[], T]) -> T:
+    """Reads again what could not be read: the folder may just have been replaced."""
     for _ in range(_ATTEMPTS - 1):
-        manifest = read_manifest(folder)
         try:
-            return _read_contents(folder, manifest)
+            return read()
         except StartupError:
-            # Damage stays as it is; a shop that was replaced meanwhile has another digest.
-            if read_manifest(folder).digest == manifest.digest:
-                raise
-    return _read_contents(folder, read_manifest(folder))
+            time.sleep(_PAUSE_S)
+    return read()
+
+
+def _read_manifest(folder: Path) -> ShopManifest:
+    path = folder / MANIFEST_FILE
+    try:
+        return ShopManifest.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unusable(path, error) from error
 
 
 def _read_contents(folder: Path, manifest: ShopManifest) -> ShopContents:

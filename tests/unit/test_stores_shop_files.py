@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +82,13 @@ def write(folder: Path, **changes: Any) -> ShopManifest:
 def vectors(count: int, seed: int = 1) -> np.ndarray[Any, np.dtype[np.float32]]:
     matrix = np.random.default_rng(seed).normal(size=(count, 384)).astype(np.float32)
     return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written") / "shop"
+    write(folder)
+    return folder
 
 
 def stores_of(tmp_path: Path) -> SqliteStores:
@@ -165,8 +173,8 @@ def test_a_missing_shop_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", IMPORTED_FILES)
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
-def test_damage_is_found_and_named(tmp_path: Path, file: str, damage: str) -> None:
-    write(tmp_path / "shop")
+def test_damage_is_found_and_named(tmp_path: Path, written: Path, file: str, damage: str) -> None:
+    shutil.copytree(written, tmp_path / "shop")
     path = tmp_path / "shop" / file
     content = path.read_bytes()
     if damage == "missing":
@@ -185,8 +193,8 @@ def test_damage_is_found_and_named(tmp_path: Path, file: str, damage: str) -> No
     "text",
     ["", "{", "[]", "{}", '{"format": 2}', '{"format": 1, "files": {}}', "\x00", '"shop"'],
 )
-def test_a_shop_json_that_is_none_is_named(tmp_path: Path, text: str) -> None:
-    write(tmp_path / "shop")
+def test_a_shop_json_that_is_none_is_named(tmp_path: Path, written: Path, text: str) -> None:
+    shutil.copytree(written, tmp_path / "shop")
     (tmp_path / "shop" / "shop.json").write_text(text)
     with pytest.raises(StartupError, match=r"shop: .*shop\.json: .*; run `cartwright models"):
         shop_name(tmp_path / "shop")
@@ -219,7 +227,7 @@ def test_readers_see_whole_shops_while_a_writer_replaces_them(tmp_path: Path) ->
     with ThreadPoolExecutor(2) as threads:
         readers = [threads.submit(read) for _ in range(2)]
         try:
-            digests |= {write_of_size(number % 3) for number in range(12)}
+            digests |= {write_of_size(number % 3) for number in range(6)}
         finally:
             done.set()
         assert all(reader.result() > 0 for reader in readers)
