@@ -137,12 +137,15 @@ class TritonHost:
         Raises:
             ServerLost: it ended.
         """
+        loop = asyncio.get_running_loop()
+        period_s = self._settings.probe_period_s
+        timeout_s = max(period_s, _SHORTEST_PROBE_TIMEOUT_S)
         missed = 0
-        timeout_s = max(self._settings.probe_period_s, _SHORTEST_PROBE_TIMEOUT_S)
+        next_s = loop.time()
         while True:
-            # A missed probe is repeated soon; its own timeout was the pause.
-            pause_s = 0.05 if missed else self._settings.probe_period_s
-            await asyncio.wait({server.process.exited}, timeout=pause_s)
+            # A probe that ran into its timeout is repeated at once.
+            next_s = max(next_s + period_s, loop.time())
+            await asyncio.wait({server.process.exited}, timeout=next_s - loop.time())
             try:
                 ready = await server.while_running(server.control.ready_models(timeout_s))
                 missed = 0

@@ -1,71 +1,83 @@
 """The process of one tritonserver: started, watched and ended, whatever event loop is running.
 
-The exit is awaited in a thread of its own and not by asyncio's subprocess support, which under
-some event loops needs the main thread; Ray runs a replica's loop in another one.
+Its end is awaited in a thread and not by asyncio's subprocess support, which under some event loops
+needs the main thread; Ray runs a replica's loop in another one.
 """
 
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-import psutil
-
-_SHARED_MEMORY = Path("/dev/shm")
-_PREFIX = "cartwright-triton"
-_LAUNCHER = Path(__file__).with_name("launch.py")
+_TETHER = Path(__file__).with_name("tether.py")
 
 
 class ServerProcess:
-    """A running process in a session of its own. Made by `spawn`."""
+    """A running server in a session of its own, behind a tether. Made by `spawn`."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, log_start: int) -> None:
-        self._process = process
+    def __init__(self, tether: "subprocess.Popen[bytes]", log: Path, log_start: int) -> None:
+        self._tether = tether
         self._log = log
         self._log_start = log_start
         self._loop = asyncio.get_running_loop()
+        self._started: asyncio.Future[int] = self._loop.create_future()
         # Becomes the exit code; negative is the number of the signal that ended it.
         self.exited: asyncio.Future[int] = self._loop.create_future()
-        threading.Thread(target=self._wait, name=f"wait-{process.pid}", daemon=True).start()
+        threading.Thread(target=self._listen, name=f"tether-{tether.pid}", daemon=True).start()
 
     @classmethod
-    def spawn(cls, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Self:
+    async def spawn(
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        shared_memory_prefix: str,
+    ) -> Self:
         """Starts `command`; its output is appended to `log`.
 
-        The process is killed when the *thread* that called this ends (so works the kernel), hence
-        call it in the thread of the event loop.
+        Args:
+            command: program and arguments.
+            environment: the whole environment.
+            log: file that exists or can be made.
+            shared_memory_prefix: regions in /dev/shm with this prefix are removed when it ends.
 
         Raises:
-            OSError: the log cannot be written or the process not be started.
+            OSError: the log cannot be written or the program not be started.
         """
         with log.open("ab") as output:
-            output.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} {command[0]}\n".encode())
-            output.flush()
             log_start = output.tell()
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command],
-                # Python looks for modules in the working directory first.
-                cwd="/",
+            tether = subprocess.Popen(  # noqa: ASYNC220 - milliseconds; see the module's docstring
+                [
+                    *(sys.executable, "-I", "-S", str(_TETHER)),
+                    *(str(log), shared_memory_prefix, *command),
+                ],
                 env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
                 start_new_session=True,
             )
-        return cls(process, log, log_start)
+        process = cls(tether, log, log_start)
+        try:
+            either: set[asyncio.Future[int]] = {process._started, process.exited}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await process.kill()
+            raise
+        if not process._started.done():
+            raise OSError(f"{command[0]}: {process.output().strip().splitlines()[-1:]}")
+        return process
 
     @property
     def pid(self) -> int:
-        """Process id, and id of its session and group."""
-        return self._process.pid
+        """Process id of the server, and id of its session and group."""
+        return self._started.result()
 
     @property
     def running(self) -> bool:
@@ -95,48 +107,36 @@ class ServerProcess:
         await self.kill()
 
     async def kill(self) -> None:
-        """Ends it and every process that it started, now."""
-        # The group outlives its leader as long as a stub does.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """Ends it and every process that it started, now; returns when all is cleaned up."""
+        assert self._tether.stdin is not None
+        self._tether.stdin.close()
         await asyncio.wait({self.exited})
 
-    def _wait(self) -> None:
-        code = self._process.wait()
+    def _listen(self) -> None:
+        """Follows what the tether tells; runs in a thread."""
+        assert self._tether.stdout is not None
+        told = False
+        with self._tether.stdout as lines:
+            for line in lines:
+                word, number = line.split()
+                if word == b"started":
+                    self._call(self._started, int(number))
+                else:
+                    self._call(self.exited, int(number))
+                    told = True
+        self._tether.wait()
+        if not told:
+            # The tether was killed; the kernel kills the server then, but not its stubs.
+            if self._started.done():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
+            self._call(self.exited, -signal.SIGKILL)
+
+    def _call(self, future: "asyncio.Future[int]", value: int) -> None:
+        def settle() -> None:
+            if not future.done():
+                future.set_result(value)
+
         # The loop may be closed by now; then nobody waits any more.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._note_exit, code)
-
-    def _note_exit(self, code: int) -> None:
-        if not self.exited.done():
-            self.exited.set_result(code)
-
-
-def shared_memory_prefix() -> str:
-    """A new prefix for a server's regions in /dev/shm; tells who owns them."""
-    return f"{_owner_prefix(os.getpid())}{secrets.token_hex(4)}-"
-
-
-def remove_shared_memory(prefix: str) -> None:
-    """Removes what a killed server left in /dev/shm."""
-    for path in _SHARED_MEMORY.glob(f"{prefix}*"):
-        path.unlink(missing_ok=True)
-
-
-def remove_orphaned_shared_memory() -> None:
-    """Removes regions of servers whose owners are gone."""
-    namespace = _pid_namespace()
-    for path in _SHARED_MEMORY.glob(f"{_PREFIX}-{namespace}-*"):
-        owner = path.name.removeprefix(f"{_PREFIX}-{namespace}-").split("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            path.unlink(missing_ok=True)
-
-
-def _owner_prefix(pid: int) -> str:
-    return f"{_PREFIX}-{_pid_namespace()}-{pid}-"
-
-
-def _pid_namespace() -> str:
-    """Containers may share /dev/shm without sharing process ids."""
-    target = Path("/proc/self/ns/pid").readlink().name
-    return "".join(filter(str.isdecimal, target))
+            self._loop.call_soon_threadsafe(settle)

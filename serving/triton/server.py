@@ -12,12 +12,8 @@ from serving.settings import TelemetrySettings
 from serving.triton.command import EXIT_TIMEOUT_S, LOOPBACK, Ports, free_ports, server_command
 from serving.triton.control import ProbeFailed, ServerControl
 from serving.triton.installation import TritonInstallation
-from serving.triton.process import (
-    ServerProcess,
-    remove_orphaned_shared_memory,
-    remove_shared_memory,
-    shared_memory_prefix,
-)
+from serving.triton.process import ServerProcess
+from serving.triton.shared_memory import new_prefix, remove_orphans, remove_regions
 from serving.triton.stubs import StubWatch
 
 T = TypeVar("T")
@@ -69,10 +65,10 @@ class Server:
             ServerLost: it ended.
             StartupError: the log cannot be written.
         """
-        remove_orphaned_shared_memory()
+        remove_orphans()
         ports = free_ports()
         name = f"{host_id}-{secrets.token_hex(4)}"
-        prefix = shared_memory_prefix()
+        prefix = new_prefix()
         command = server_command(
             installation=installation,
             model_repository=models.root,
@@ -83,7 +79,7 @@ class Server:
         )
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            process = ServerProcess.spawn(command, installation.environment, log)
+            process = await ServerProcess.spawn(command, installation.environment, log, prefix)
         except OSError as error:
             raise StartupError(
                 f"triton.log_folder: {log}: tritonserver cannot be started: {error}"
@@ -144,7 +140,7 @@ class Server:
     async def discard(self) -> None:
         """Ends everything at once and removes what it leaves."""
         await self.process.kill()
-        remove_shared_memory(self._prefix)
+        remove_regions(self._prefix)
         await self.control.close()
 
     async def _answers(self) -> None:
