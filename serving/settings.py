@@ -190,7 +190,7 @@ class DialogueSettings(_Section):
     """Below it a turn counts as not understood."""
     max_out_of_scope_probability: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Above it a turn counts as not understood."""
-    min_answer_score: Annotated[float, Field(ge=0, le=1)] = 0.45
+    min_answer_score: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Below it the agent says that it does not know."""
     default_top_k: Annotated[int, Field(ge=1)] = 5
     default_sources: Annotated[int, Field(ge=1)] = 3

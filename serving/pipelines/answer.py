@@ -22,8 +22,10 @@ class AnswerPipeline:
         self._retrieve_words = retrieve_words
         self._min_answer_score = min_answer_score
 
-    async def __call__(self, question: str, top_k: int, context: RequestContext) -> Answer:
-        """Answers with up to `top_k` sources, best first.
+    async def __call__(
+        self, question: str, top_k: int, context: RequestContext, *, topic: str = ""
+    ) -> Answer:
+        """Answers with up to `top_k` sources, best first; those about `topic` are preferred.
 
         The confidence is the score of the best passage, whether or not it suffices for an answer.
 
@@ -31,7 +33,7 @@ class AnswerPipeline:
             DeadlineExceeded: no time is left at all.
             StoreUnavailable: the knowledge base cannot be read.
         """
-        wanted = RetrieveInput(question=question, limit=top_k)
+        wanted = RetrieveInput(question=question, limit=top_k, topic=topic)
         passages = await attempt(
             context, "retrieve", self._retrieve, wanted, fallback="word search only"
         )

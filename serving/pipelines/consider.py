@@ -172,7 +172,8 @@ class Consider:
         """Answer and items, side by side where both are wanted; told in this order."""
 
         async def answering(question: str, within: RequestContext) -> Answer:
-            return await self._answer(question, self._settings.default_sources, within)
+            sources = self._settings.default_sources
+            return await self._answer(question, sources, within, topic=plan.intent)
 
         async def recommending(
             request: RecommendInput, within: RequestContext

@@ -48,15 +48,22 @@ def test_the_fused_score_is_a_share_and_rises_with_either_evidence(
     low: float, high: float, other: float
 ) -> None:
     low, high = min(low, high), max(low, high)
-    assert 0.0 <= fuse(low, other) <= fuse(high, other) <= 1.0
-    assert 0.0 <= fuse(other, low) <= fuse(other, high) <= 1.0
-    assert fuse(None, other) == other
+    for on_topic in (False, True):
+        assert (
+            0.0
+            <= fuse(low, other, on_topic=on_topic)
+            <= fuse(high, other, on_topic=on_topic)
+            <= 1.0
+        )
+        assert fuse(other, low, on_topic=on_topic) <= fuse(other, high, on_topic=on_topic) <= 1.0
+    assert fuse(None, other, on_topic=False) == other
+    assert fuse(low, high, on_topic=False) <= fuse(low, high, on_topic=True)
 
 
 def test_words_lift_but_do_not_carry_an_article_whose_meaning_is_another() -> None:
-    assert fuse(0.0, 1.0) == WORD_WEIGHT
-    assert fuse(0.8, 0.0) == 0.8
-    assert fuse(0.8, 1.0) > 0.8
+    assert fuse(0.0, 1.0, on_topic=False) == WORD_WEIGHT
+    assert fuse(0.8, 0.0, on_topic=False) == 0.8
+    assert fuse(0.8, 1.0, on_topic=False) > 0.8
 
 
 def test_one_rare_word_in_common_does_not_answer_a_long_question() -> None:
@@ -77,6 +84,20 @@ async def test_the_best_article_comes_first_with_a_score_that_separates(world: W
         assert scores == sorted(scores, reverse=True)
     nonsense = await world.steps.retrieve(ask("zzz qqq vvv"), context())
     assert all(passage.score < 0.45 for passage in nonsense)
+
+
+async def test_the_topic_decides_between_articles_that_are_about_as_close(world: World) -> None:
+    articles = [
+        Article(article_id=f"{topic}-fee", title="What does it cost?", body="A fee.", topic=topic)
+        for topic in ("cancel_order", "return_item")
+    ]
+    await world.pipelines.knowledge.upsert(articles, context())
+    for topic in ("cancel_order", "return_item"):
+        for step in (world.steps.retrieve, RetrieveWords(world.stores.knowledge)):
+            wanted = RetrieveInput(question="what does it cost", limit=2, topic=topic)
+            best, other = await step(wanted, context())
+            assert best.article.topic == topic
+            assert best.score > other.score
 
 
 async def test_the_step_reports_the_encoder_and_its_time(world: World) -> None:
