@@ -14,9 +14,9 @@ better in general (Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybr
 TOIS 2023); ranks alone could not say "nothing fits" either. Without a vector the words decide.
 
 Who knows what the question is about, from its intent, says so as its `topic`. Articles of the topic
-gain in the same way, by TOPIC_WEIGHT. Of 348 utterances about the synthetic shop, each with its own
-intent as the topic, the right article came first for 93 % instead of 74 %, and of those that got an
-answer at all 3 % instead of 16 % got one from an article about something else.
+gain in the same way, by TOPIC_WEIGHT. Of 348 utterances about the synthetic shop, each with its true
+intent as the topic and a bound of 0.4, 96 % got an answer from an article about their matter instead
+of 70 %, and 3 % one from another article instead of 18 %. Of out-of-scope talk 7 % got an answer.
 """
 
 import asyncio
