@@ -13,10 +13,10 @@ without one common word still keeps its full meaning. Fusing scores rather than 
 better in general (Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval",
 TOIS 2023); ranks alone could not say "nothing fits" either. Without a vector the words decide.
 
-Who knows what the question is about, from its intent, says so as its `topic`. Articles of the topic
-gain in the same way, by TOPIC_WEIGHT. Of 348 utterances about the synthetic shop, each with its true
-intent as the topic and a bound of 0.4, 96 % got an answer from an article about their matter instead
-of 70 %, and 3 % one from another article instead of 18 %. Of out-of-scope talk 7 % got an answer.
+Who knows what the question is about, from its intent, says so as its `topic`. Articles of it gain
+in the same way, by TOPIC_WEIGHT. Of 348 utterances about the synthetic shop, each with its true
+intent as the topic and a bound of 0.4, 96 % got an answer from an article about their matter
+instead of 70 %, and 3 % one from another article instead of 18 %. Of out-of-scope talk 7 % got one.
 """
 
 import asyncio
