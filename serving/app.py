@@ -10,9 +10,10 @@ hosts, so that no inference passes through Ray.
 """
 
 import asyncio
+import functools
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import ray
@@ -27,7 +28,7 @@ from serving.errors import CartwrightError, Overloaded, Unavailable
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
-from serving.replica import Replica, open_replica
+from serving.replica import open_replica
 from serving.settings import DeploymentSettings, Settings
 from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServer
 from serving.triton.discovery import HostRecord, HostRegistry
@@ -99,7 +100,7 @@ class AgentIngress(Ingress):
         self, settings: Settings, steps: dict[str, DeploymentHandle], _hosts: object
     ) -> None:
         """`_hosts` is here to make the model hosts part of the application."""
-        self._replica = await open_replica(settings, "agent", *_registry_calls())
+        self._replica = await open_replica(settings, "agent", _follow_registry)
         pipelines = self._replica.pipelines(
             {name: RemoteStep(_remote_call(name, handle)) for name, handle in steps.items()}
         )
@@ -123,7 +124,7 @@ class StepDeployment:
     """One step in replicas of its own."""
 
     async def __init__(self, settings: Settings, name: str) -> None:  # type: ignore[misc]
-        self._replica = await open_replica(settings, f"step-{name}", *_registry_calls())
+        self._replica = await open_replica(settings, f"step-{name}", _follow_registry)
         self._server: StepServer[Any] = StepServer(getattr(self._replica.steps, name))
 
     async def __call__(self, call: StepCall) -> StepOutcome[Any]:
@@ -154,18 +155,32 @@ class ModelHost:
 # ---- registry --------------------------------------------------------------------------------
 
 
-class _RegistryActor(HostRegistry):
+class RegistryActor:
     """The registry in a process of its own; restarted by Ray, refilled by the hosts' heartbeats."""
 
+    def __init__(self) -> None:
+        self._registry = HostRegistry()
 
+    async def publish(self, record: HostRecord) -> None:
+        """See `HostRegistry.publish`."""
+        self._registry.publish(record)
+
+    async def changes(
+        self, since_revision: int, timeout_s: float
+    ) -> tuple[int, tuple[HostRecord, ...]]:
+        """See `HostRegistry.changes`."""
+        return await self._registry.changes(since_revision, timeout_s)
+
+
+@functools.cache
 def _registry() -> Any:
-    actor = ray.remote(_RegistryActor).options(
+    """The actor, made by whoever asks first. Its handle outlives its restarts."""
+    actor = ray.remote(RegistryActor).options(
         name=REGISTRY_ACTOR,
         namespace=NAMESPACE,
         get_if_exists=True,
         lifetime="detached",
         max_restarts=-1,
-        max_task_retries=-1,
         num_cpus=0,
         max_concurrency=1000,
     )
@@ -174,6 +189,15 @@ def _registry() -> Any:
 
 async def _publish(record: HostRecord) -> None:
     await _registry().publish.remote(record)
+
+
+async def _follow_registry(
+    since_revision: int, timeout_s: float
+) -> tuple[int, Sequence[HostRecord]]:
+    found: tuple[int, Sequence[HostRecord]] = await _registry().changes.remote(
+        since_revision, timeout_s
+    )
+    return found
 
 
 # ---- steps elsewhere -------------------------------------------------------------------------

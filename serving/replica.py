@@ -1,10 +1,11 @@
 """What every replica that runs steps holds open: stores, the way to the hosts, steps.
 
-    registry (or URLs) ─▶ HostDirectory ─▶ TritonModelClient ─▶ steps ─▶ pipelines
+registry (or URLs) ─▶ HostDirectory ─▶ TritonModelClient ─▶ steps ─▶ pipelines
 """
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from serving.steps.placement import Step
 from serving.stores.sqlite_stores import SqliteStores, open_stores
 from serving.telemetry.setup import configure_tracing
 from serving.triton.client import TritonModelClient
-from serving.triton.discovery import HostDirectory, HostSource
+from serving.triton.discovery import Changes, HostDirectory, StaticHosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Replica:
     directory: HostDirectory
     client: TritonModelClient
     steps: Steps
+    _opened: AsyncExitStack
 
     def pipelines(self, elsewhere: Mapping[str, Step[Any, Any]]) -> Pipelines:
         """The pipelines over this process's steps, but for those that are placed elsewhere."""
@@ -36,34 +38,41 @@ class Replica:
 
     async def close(self) -> None:
         """Ends the connections and closes the stores."""
-        await self.client.close()
-        await self.directory.stop()
-        self.stores.close()
+        await self._opened.aclose()
 
 
-async def open_replica(settings: Settings, role: str, source: HostSource) -> Replica:
+async def open_replica(settings: Settings, role: str, registry: Changes) -> Replica:
     """Opens everything for a process.
 
     Args:
         settings: the whole tree.
         role: what this process is, for its traces.
-        source: where the hosts are learnt from.
+        registry: where managed hosts are learnt from; unused when hosts are given as URLs.
 
     Raises:
         StartupError: models, shop or stores cannot be used; names the setting or the file.
     """
     configure_tracing(settings.telemetry, role)
     assets = load_assets(settings)
-    # The first replica of a new shop imports it, which takes seconds.
-    stores = await asyncio.to_thread(open_stores, settings.stores)
-    directory = HostDirectory(source)
-    await directory.start()
-    client = TritonModelClient(directory, assets.manifests)
-    return Replica(
-        settings=settings,
-        assets=assets,
-        stores=stores,
-        directory=directory,
-        client=client,
-        steps=build_steps(assets, client, stores),
-    )
+    async with AsyncExitStack() as opened:
+        # The first replica of a new shop imports it, which takes seconds.
+        stores = await asyncio.to_thread(open_stores, settings.stores)
+        opened.callback(stores.close)
+        if settings.triton.mode == "external":
+            urls = StaticHosts(settings.triton.urls, probe_period_s=settings.triton.probe_period_s)
+            registry = (await opened.enter_async_context(urls)).changes
+        directory = await opened.enter_async_context(HostDirectory(registry))
+        client = TritonModelClient(
+            directory, assets.manifests, max_in_flight=settings.triton.max_in_flight
+        )
+        opened.push_async_callback(client.close)
+        return Replica(
+            settings=settings,
+            assets=assets,
+            stores=stores,
+            directory=directory,
+            client=client,
+            steps=build_steps(assets, client, stores),
+            _opened=opened.pop_all(),
+        )
+    raise AssertionError("the block above returns or raises")

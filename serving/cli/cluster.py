@@ -1,11 +1,22 @@
-"""Deployments and replicas as Ray Serve knows them."""
+"""Deployments and replicas as Ray Serve knows them.
 
+Ray is asked by a child process: its client waits for minutes when something else listens at the
+address, and writes to the terminal past Python's logging.
+
+    read_deployments ─▶ python -m serving.cli.cluster ADDRESS ─▶ JSON on its standard output
+"""
+
+import json
 import socket
+import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
 NAMESPACE = "serve"
 PROBE_TIMEOUT_S = 1.0
+# Importing Ray and connecting take 2 to 4 s on a busy machine.
+READ_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,22 +41,52 @@ def read_deployments(ray_address: str) -> list[Deployment]:
         ray_address: host:port of the cluster's head, on this machine.
 
     Raises:
-        ConnectionError: nothing listens there, or it is no Ray cluster of this version.
+        ConnectionError: nothing listens there, or it is no Ray cluster that lets us in.
     """
+    # Imported late: the help of `status` needs no settings.
+    from serving.settings import child_environment
+
     _probe(ray_address)
-    # Imported late: it takes about a second, and only `status` needs it.
+    # A cluster that `ray.init` starts wants its token (kept in the user's home) by default; a
+    # client with an explicit address offers it only when told to.
+    mode = {"RAY_AUTH_MODE": "token"} if "RAY_AUTH_MODE" not in child_environment({}) else {}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "serving.cli.cluster", ray_address],
+            env=child_environment(mode),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=READ_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConnectionError(
+            f"Ray at {ray_address} did not answer within {READ_TIMEOUT_S:.0f} s"
+        ) from error
+    if child.returncode != 0:
+        last_line = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ConnectionError(f"Ray at {ray_address} cannot be asked: {last_line}")
+    return [Deployment(**values) for values in json.loads(child.stdout)]
+
+
+def _probe(ray_address: str) -> None:
+    """Finds in a moment that nobody is there."""
+    host, _, port = ray_address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConnectionError(f"Ray's address must be host:port, got {ray_address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=PROBE_TIMEOUT_S).close()
+    except OSError as error:
+        raise ConnectionError(f"Ray does not answer at {ray_address}: {error}") from error
+
+
+def _ask_ray(ray_address: str) -> list[Deployment]:
+    # Only the child process pays for this import.
     import ray
     from ray import serve
 
-    try:
-        ray.init(
-            address=ray_address,
-            namespace=NAMESPACE,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ConnectionError(f"Ray at {ray_address} refuses: {error}") from error
+    ray.init(address=ray_address, namespace=NAMESPACE, logging_level="ERROR", log_to_driver=False)
     try:
         applications = serve.status().applications
     finally:
@@ -54,8 +95,12 @@ def read_deployments(ray_address: str) -> list[Deployment]:
         Deployment(
             application=application_name,
             name=name,
-            status=deployment.status.value,
-            replicas={str(state.value): n for state, n in deployment.replica_states.items()},
+            status=str(deployment.status.value),
+            # Plain strings or members of `ReplicaState`, which is a `str` itself.
+            replicas={
+                str(getattr(state, "value", state)): number
+                for state, number in deployment.replica_states.items()
+            },
             message=deployment.message,
         )
         for application_name, application in sorted(applications.items())
@@ -63,12 +108,5 @@ def read_deployments(ray_address: str) -> list[Deployment]:
     ]
 
 
-def _probe(ray_address: str) -> None:
-    """Ray itself would try for many seconds."""
-    host, _, port = ray_address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConnectionError(f"Ray's address must be host:port, got {ray_address!r}")
-    try:
-        socket.create_connection((host, int(port)), timeout=PROBE_TIMEOUT_S).close()
-    except OSError as error:
-        raise ConnectionError(f"Ray does not answer at {ray_address}: {error}") from error
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps([deployment.document() for deployment in _ask_ray(sys.argv[1])]))

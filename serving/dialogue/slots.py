@@ -83,21 +83,18 @@ def normalise(name: str, value: str) -> str:
     A slot without a rule of its own keeps its value without blanks and marks around it.
     """
     text = " ".join(value.split()).strip(_EDGES)
-    if not text or len(text) > LONGEST_VALUE_CHARS:
-        return ""
     match name:
         case "order_number":
             # Any script's digits; ² and the like are digits, too, but not decimals.
-            digits = "".join(str(unicodedata.decimal(c)) for c in text if c.isdecimal())
-            return digits if 3 <= len(digits) <= 20 else ""
+            text = "".join(str(unicodedata.decimal(c)) for c in text if c.isdecimal())
+            return text if 3 <= len(text) <= 20 else ""
         case "product":
-            return _trimmed(text)
+            text = _trimmed(text)
         case "colour":
-            return text.lower()
+            text = text.lower()
         case "size":
-            return text.upper() if _LETTER_SIZE.fullmatch(text) else text.lower()
-        case _:
-            return text
+            text = text.upper() if _LETTER_SIZE.fullmatch(text) else text.lower()
+    return text if len(text) <= LONGEST_VALUE_CHARS else ""
 
 
 def find(name: str, text: str) -> Slot | None:

@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Any
 
 from grpc_health.v1 import health_pb2
 

@@ -1,7 +1,7 @@
 """Recommend: past ─▶ generate candidates ─▶ filter ─▶ rank ─▶ diversify ─▶ explain, fill up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -118,12 +118,16 @@ class RecommendPipeline:
         if candidates is None:
             candidates = _replacement(wanted)
         ranked = await self._ranked(wanted, candidates, context)
-        return _filled_up(wanted, diversify(ranked, wanted.top_k))
+        head = tuple(
+            replace(item, reason=_reason(wanted, item.product, personal=candidates.personal))
+            for item in diversify(ranked, wanted.top_k)
+        )
+        return _filled_up(wanted, head)
 
     async def _ranked(
         self, wanted: _Wanted, candidates: Candidates, context: RequestContext
     ) -> list[Candidate]:
-        """The candidates that fit, ranked, each with its reason."""
+        """The candidates that fit, ranked; still without their reasons."""
         products = wanted.snapshot.products
         kept = [
             i
@@ -143,11 +147,7 @@ class RecommendPipeline:
         if ranking is None:
             ranking = _unranked(request)
         return [
-            Candidate(
-                product=products[product_id],
-                score=probability,
-                reason=_reason(wanted, products[product_id], personal=candidates.personal),
-            )
+            Candidate(product=products[product_id], score=probability)
             for product_id, probability in zip(
                 ranking.product_ids, ranking.probabilities, strict=True
             )

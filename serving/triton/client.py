@@ -6,6 +6,7 @@ inputs ─▶ TensorContract ─▶ least loaded host that has the model ─▶ 
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from serving.triton.tensors import TensorContract
 
 _CLOSE_GRACE_S = 5.0
 _TRIES = 2
+# A host that was lost is asked last for so long. It has nothing under way, so that the choice of
+# the least loaded would otherwise send everything there until its record says that it is down.
+_SUSPECT_S = 1.0
 
 
 class Connection(Protocol):
@@ -73,6 +77,8 @@ class TritonModelClient:
         self._connections: dict[str, Connection] = {}
         self._in_flight: Counter[str] = Counter()
         self._in_flight_of_model: Counter[tuple[str, str]] = Counter()
+        # Address of a host that was lost -> when that stops to count, on the monotonic clock.
+        self._suspect_until_s: dict[str, float] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def in_flight(self, host_id: str) -> int:
@@ -94,16 +100,17 @@ class TritonModelClient:
             raise ModelUnavailable(f"model {model} is not one of {sorted(self._contracts)}")
         request = service_pb2.ModelInferRequest(model_name=model)
         rows = contract.write_inputs(inputs, request)
-        lost: list[str] = []
+        tries = 0
         while True:
-            host = self._choose(model, lost)
+            host = self._choose(model)
             try:
                 with self._counted(host.host_id, model):
                     response = await self._connection(host).infer(request, rows, context)
                 break
             except HostLost:
-                lost.append(host.host_id)
-                if len(lost) == _TRIES or context.deadline.remaining_ms() <= 0:
+                self._suspect_until_s[host.url] = time.monotonic() + _SUSPECT_S
+                tries += 1
+                if tries == _TRIES or context.deadline.remaining_ms() <= 0:
                     raise
         tensors = contract.read_outputs(response, rows)
         version = int(response.model_version)
@@ -115,7 +122,7 @@ class TritonModelClient:
         await asyncio.gather(*(c.close() for c in self._connections.values()), *self._closing)
         self._connections.clear()
 
-    def _choose(self, model: str, lost: list[str]) -> HostRecord:
+    def _choose(self, model: str) -> HostRecord:
         """The host with the fewest requests under way; one that was just lost comes last.
 
         Raises:
@@ -141,11 +148,20 @@ class TritonModelClient:
         return min(
             open_hosts,
             key=lambda host: (
-                host.host_id in lost,
+                self._is_suspect(host),
                 self._in_flight[host.host_id],
                 self._rng.random(),
             ),
         )
+
+    def _is_suspect(self, host: HostRecord) -> bool:
+        until_s = self._suspect_until_s.get(host.url)
+        if until_s is None:
+            return False
+        if time.monotonic() < until_s:
+            return True
+        del self._suspect_until_s[host.url]
+        return False
 
     @contextmanager
     def _counted(self, host_id: str, model: str) -> Iterator[None]:
