@@ -34,11 +34,12 @@ class Deployment:
         return asdict(self)
 
 
-def read_deployments(ray_address: str) -> list[Deployment]:
+def read_deployments(ray_address: str, timeout_s: float = READ_TIMEOUT_S) -> list[Deployment]:
     """All deployments of the cluster, by application and name.
 
     Args:
         ray_address: host:port of the cluster's head, on this machine.
+        timeout_s: longest time to wait for an answer.
 
     Raises:
         ConnectionError: nothing listens there, or it is no Ray cluster that lets us in.
@@ -57,12 +58,12 @@ def read_deployments(ray_address: str) -> list[Deployment]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=READ_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ConnectionError(
-            f"Ray at {ray_address} did not answer within {READ_TIMEOUT_S:.0f} s"
+            f"Ray at {ray_address} did not answer within {timeout_s:g} s"
         ) from error
     if child.returncode != 0:
         last_line = (child.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,13 @@ def test_unpublished_model_has_no_date() -> None:
 def test_cluster_that_is_not_there_is_a_connection_error(address: str) -> None:
     with pytest.raises(ConnectionError, match="Ray"):
         read_deployments(address)
+
+
+def test_something_else_than_ray_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ConnectionError, match=f"Ray at {address} did not answer within 0.2 s"):
+            read_deployments(address, timeout_s=0.2)
 
 
 # ---- run file -----------------------------------------------------------------------------------
