@@ -83,6 +83,8 @@ def normalise(name: str, value: str) -> str:
     A slot without a rule of its own keeps its value without blanks and marks around it.
     """
     text = " ".join(value.split()).strip(_EDGES)
+    if len(text) > LONGEST_VALUE_CHARS:
+        return ""
     match name:
         case "order_number":
             # Any script's digits; ² and the like are digits, too, but not decimals.
@@ -94,7 +96,8 @@ def normalise(name: str, value: str) -> str:
             text = text.lower()
         case "size":
             text = text.upper() if _LETTER_SIZE.fullmatch(text) else text.lower()
-    return text if len(text) <= LONGEST_VALUE_CHARS else ""
+    # A few letters become longer in another case.
+    return text[:LONGEST_VALUE_CHARS]
 
 
 def find(name: str, text: str) -> Slot | None:
