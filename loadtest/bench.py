@@ -41,8 +41,8 @@ PROCESSES = (
     ("haproxy", "haproxy"),
     ("triton_python_backend_stub", "model (ONNX Runtime)"),
     ("tritonserver", "tritonserver"),
-    ("AgentIngress", "replica"),
-    ("ModelHost", "host supervisor"),
+    (":Agent", "replica"),
+    (":ModelHost", "host supervisor"),
 )
 
 Call = Callable[[AsyncCommerceClient, int], Awaitable[object]]
