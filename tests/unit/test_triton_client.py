@@ -1,7 +1,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from serving.triton.client import TritonModelClient
 from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, HostState
 from serving.triton.errors import HostLost
 from tests.tiny_models import manifest
+from tests.waiting import until
 
 
 @dataclass
@@ -117,12 +118,6 @@ def context(milliseconds: float = 5000.0) -> RequestContext:
 
 
 X = {"x": np.array([[1.0, 2.0]], np.float32)}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5.0):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_an_answer_is_checked_and_its_version_noted(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, HostState
+from tests.waiting import until
 
 READY = HostRecord(
     host_id="a", url="127.0.0.1:1", state=HostState.READY, ready_models={"ranker": 3}
@@ -163,14 +164,12 @@ async def test_a_registry_that_is_gone_does_not_take_the_hosts_with_it() -> None
         await directory.wait_until(ready, 5.0)
         source.away = True
         asked = source.asked
-        while source.asked < asked + 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: source.asked >= asked + 2)
         assert directory.hosts_with("ranker") == (READY,)
         # It comes back and knows nothing yet.
         source.registry, source.away = HostRegistry(), False
-        asked = source.asked
-        while source.asked < asked + 3:
-            await asyncio.sleep(0.01)
+        after = source.asked
+        await until(lambda: source.asked >= after + 3)
         assert directory.hosts_with("ranker") == (READY,)
         moved = replace(READY, url="127.0.0.1:2")
         source.registry.publish(moved)
