@@ -64,7 +64,6 @@ def opening_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StartupError(f"stores.folder: {path}: {error.strerror or error}") from error
     except sqlite3.Error as error:
-        reason = reason_of(error)
-        if reason is None:
-            raise
+        # Without a reason of the table it is mostly SQLite itself: too old, or built without FTS5.
+        reason = reason_of(error) or f"{error} (with SQLite {sqlite3.sqlite_version})"
         raise StartupError(f"stores.folder: {path}: {reason}") from error

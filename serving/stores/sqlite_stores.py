@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from serving.errors import StartupError, StoreUnavailable
 from serving.settings import StoreSettings
 from serving.stores.shop_files import import_shop, shop_name
 from serving.stores.sqlite_database import Database
@@ -33,14 +34,19 @@ def open_stores(settings: StoreSettings) -> SqliteStores:
     """Opens `<folder>/<shop name>.sqlite` and imports the shop if it is new. Blocks meanwhile.
 
     Raises:
-        StartupError: the shop is missing or corrupt, or the folder cannot be used.
-        StoreUnavailable: the import could not be written, e.g. for want of space.
+        StartupError: the shop is missing or corrupt, or the folder cannot be used, e.g. for want of
+            space; names the setting or the file, and the reason.
     """
     database = Database(
         settings.folder / f"{shop_name(settings.shop)}.sqlite", settings.busy_timeout_ms
     )
     try:
         imported = import_shop(database, settings.shop)
+    except StoreUnavailable as error:
+        database.close()
+        raise StartupError(
+            f"stores.folder: {settings.folder}: the shop cannot be imported: {error.message}"
+        ) from error
     except BaseException:
         database.close()
         raise

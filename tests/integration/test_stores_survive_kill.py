@@ -8,16 +8,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from serving.errors import StartupError
+from serving.settings import StoreSettings
+from serving.stores.shop_files import write_shop
 from serving.stores.sqlite_database import Database
 from serving.stores.sqlite_history import SqliteHistory
 from serving.stores.sqlite_knowledge import SqliteKnowledge
 from serving.stores.sqlite_sessions import SqliteSessions
+from serving.stores.sqlite_stores import open_stores
 from tests.store_writer import ENCODER, EVENTS_A_BATCH, article, batch, write_one
 
 pytestmark = pytest.mark.integration
@@ -177,3 +181,32 @@ def test_a_disk_that_is_full_at_the_start_is_named_by_its_setting(small_disk: Pa
             filler.write(b"x" * 4096)
     with pytest.raises(StartupError, match=r"^stores\.folder: .*shop\.sqlite: no space is left"):
         Database(small_disk / "shop.sqlite", 100)
+
+
+def test_a_shop_that_does_not_fit_is_refused_and_leaves_nothing_half(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    articles = [article("a", number) for number in range(20)]
+    shop = tmp_path / "shop"
+    write_shop(
+        shop,
+        name="large",
+        products=[],
+        articles=[
+            replace(a, article_id=f"{a.article_id}-{i}") for a in articles for i in range(50)
+        ],
+        customer_ids=[],
+        interactions=[],
+        orders=[],
+        article_vectors=np.ones((1000, 384), np.float32),
+        encoder=ENCODER,
+    )
+    settings = StoreSettings(folder=small_disk, shop=shop)
+    with pytest.raises(StartupError, match=r"^stores\.folder: .* no space is left on the disk"):
+        open_stores(settings)
+    roomy = tmp_path / "roomy"
+    shutil.copytree(small_disk, roomy)
+    check_integrity(roomy / "large.sqlite")
+    stores = open_stores(settings.model_copy(update={"folder": roomy}))
+    assert (stores.imported.imported, stores.imported.articles_added) == (True, 1000)
+    stores.close()
