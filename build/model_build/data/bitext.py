@@ -82,6 +82,8 @@ class _Stems:
             for variant in _variants(word):
                 self._near[variant] = word
         self._frame_words = frozenset(read_table("phrases/frames.toml")["words"])
+        self._known = self._usual | self._frame_words
+        self._known_stems = {_stem(word) for word in self._usual}
         self._corrected = cache(self._correct)
 
     def key(self, text: str) -> str:
@@ -96,10 +98,10 @@ class _Stems:
 
     def _correct(self, word: str) -> tuple[str, ...]:
         """The usual word or two words that `word` was meant to be; nothing if there is none."""
-        if word in self._usual or word in self._frame_words:
+        if word in self._known or _stem(word) in self._known_stems:
             return (word,)
         for at in range(1, len(word)):
-            if word[:at] in self._usual and word[at:] in self._usual:
+            if word[:at] in self._known and word[at:] in self._known:
                 return (word[:at], word[at:])
         for variant in _variants(word):
             if near := self._near.get(variant):

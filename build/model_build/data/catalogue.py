@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from serving.types import Product
 
 FILE = "catalogue.toml"
 # Products of a leaf: at least so many, and up to so many more.
-_LEAST_PER_LEAF = 26
+_LEAST_PER_LEAF = 27
 _SPREAD_PER_LEAF = 12
 _SMALL_WORDS = frozenset({"of", "with", "and", "for"})
 
@@ -25,18 +26,25 @@ class Brand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaf:
-    """A leaf category with what its products are made from. Prices in whole euros."""
+class Kind:
+    """Things of one kind: every noun goes with every trait and variant. Prices in whole euros."""
 
-    path: str
     nouns: tuple[str, ...]
     traits: tuple[str, ...]
     variants: tuple[str, ...]
-    lowest_price: float
-    highest_price: float
-    brands: tuple[Brand, ...]
     colours: tuple[str, ...]
     sizes: tuple[str, ...]
+    lowest_price: float
+    highest_price: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """A leaf category with what its products are made from."""
+
+    path: str
+    kinds: tuple[Kind, ...]
+    brands: tuple[Brand, ...]
     # Leaves that are often bought next.
     next_paths: tuple[str, ...]
 
@@ -53,23 +61,7 @@ def read_leaves() -> tuple[Leaf, ...]:
     for entry in table["leaf"]:
         path = entry.get("path", "(no path)")
         try:
-            leaves.append(
-                Leaf(
-                    path=path,
-                    nouns=tuple(entry["nouns"]),
-                    traits=tuple(entry["traits"]),
-                    variants=tuple(entry["variants"]),
-                    lowest_price=float(entry["price"][0]),
-                    highest_price=float(entry["price"][1]),
-                    brands=tuple(
-                        Brand(name=name, tier=tier)
-                        for name, tier in table["brands"][path.split("/")[0]]
-                    ),
-                    colours=tuple(table["colours"][entry["colours"]]),
-                    sizes=tuple(table["sizes"][entry["sizes"]]),
-                    next_paths=tuple(entry["next"]),
-                )
-            )
+            leaves.append(_leaf(entry, table))
         except KeyError as error:
             raise TableError(f"{FILE}: leaf {path}: nothing known as {error}") from error
     known = {leaf.path for leaf in leaves}
@@ -79,17 +71,45 @@ def read_leaves() -> tuple[Leaf, ...]:
     return tuple(leaves)
 
 
+def _leaf(entry: dict[str, Any], table: dict[str, Any]) -> Leaf:
+    return Leaf(
+        path=entry["path"],
+        kinds=tuple(
+            Kind(
+                nouns=tuple(kind["nouns"]),
+                traits=tuple(kind["traits"]),
+                variants=tuple(kind["variants"]),
+                # A kind's own colours, sizes and prices go before those of the leaf.
+                colours=tuple(table["colours"][kind.get("colours", entry["colours"])]),
+                sizes=tuple(table["sizes"][kind.get("sizes", entry["sizes"])]),
+                lowest_price=float(kind.get("price", entry["price"])[0]),
+                highest_price=float(kind.get("price", entry["price"])[1]),
+            )
+            for kind in entry.get("kinds", [entry])
+        ),
+        brands=tuple(
+            Brand(name=name, tier=tier)
+            for name, tier in table["brands"][entry["path"].split("/")[0]]
+        ),
+        next_paths=tuple(entry["next"]),
+    )
+
+
 def make_products(rng: np.random.Generator) -> tuple[Product, ...]:
     """Products of every leaf, in id order; titles are unique."""
     products: list[Product] = []
     for leaf in read_leaves():
         wanted = _LEAST_PER_LEAF + int(rng.integers(_SPREAD_PER_LEAF + 1))
+        # A kind has as many products as it has nouns, on average.
+        kinds = [kind for kind in leaf.kinds for _ in kind.nouns]
         made: set[tuple[str, str, str]] = set()
         while len(made) < wanted:
+            kind = kinds[int(rng.integers(len(kinds)))]
             brand = leaf.brands[int(rng.integers(len(leaf.brands)))]
-            trait = leaf.traits[int(rng.integers(len(leaf.traits)))]
-            noun = leaf.nouns[int(rng.integers(len(leaf.nouns)))]
-            variant = leaf.variants[int(rng.integers(len(leaf.variants)))]
+            trait, noun, variant = (
+                values[int(rng.integers(len(values)))]
+                for values in (kind.traits, kind.nouns, kind.variants)
+            )
             if (brand.name, trait, noun) in made:
                 continue
             made.add((brand.name, trait, noun))
@@ -99,10 +119,10 @@ def make_products(rng: np.random.Generator) -> tuple[Product, ...]:
                     product_id=f"p{len(products) + 1:05d}",
                     title=f"{title}, {variant}" if variant else title,
                     category=leaf.path,
-                    price_cents=_price_cents(leaf, brand, rng),
+                    price_cents=_price_cents(kind, brand, rng),
                     brand=brand.name,
-                    colours=_some(leaf.colours, rng, most=4),
-                    sizes=_size_run(leaf.sizes, rng),
+                    colours=_some(kind.colours, rng, most=4),
+                    sizes=_size_run(kind.sizes, rng),
                 )
             )
     return tuple(products)
@@ -116,9 +136,9 @@ def _title_case(words: str) -> str:
     )
 
 
-def _price_cents(leaf: Leaf, brand: Brand, rng: np.random.Generator) -> int:
-    """A price in cents within the leaf's range, by the brand's tier, with a usual ending."""
-    low, high = math.log(leaf.lowest_price), math.log(leaf.highest_price)
+def _price_cents(kind: Kind, brand: Brand, rng: np.random.Generator) -> int:
+    """A price in cents within the kind's range, by the brand's tier, with a usual ending."""
+    low, high = math.log(kind.lowest_price), math.log(kind.highest_price)
     # A tier covers a third of the range on a log scale, and overlaps its neighbours.
     position = np.clip((brand.tier + rng.normal(0.5, 0.35)) / 3.0, 0.0, 1.0)
     euros = math.floor(math.exp(low + (high - low) * float(position)))

@@ -201,7 +201,7 @@ def _in_case(tokens: list[_Token], typing: Typing, rng: np.random.Generator) -> 
     if draw < typing.upper_case + typing.lower_case:
         return [replace(token, text=token.text.lower()) for token in tokens]
     first = tokens[0].text
-    return [replace(tokens[0], text=first[0].upper() + first[1:]), *tokens[1:]]
+    return [replace(tokens[0], text=first[:1].upper() + first[1:]), *tokens[1:]]
 
 
 def _spans(tokens: list[_Token]) -> tuple[SlotSpan, ...]:

@@ -1,6 +1,7 @@
 """What customers call the products of a shop: "stoneware mug", "running shoes"."""
 
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -10,6 +11,13 @@ from model_build.data.types import Shop
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 # A brand stands before the name so often.
 _BRAND_SHARE = 0.06
+# A name's last word ends at least so many titles of a shop that has many.
+_LEAST_ENDINGS = 3
+_SIZE_WORDS = frozenset({"small", "large", "medium", "mini", "round", "square", "size", "assorted"})
+_NOT_IN_NAMES = frozenset(
+    {"of", "with", "and", "for", "in", "the", "to", "on", "by", "or", "w", "s", "a", "at", "from"}
+)
+_VAGUE = frozenset({"other", "weights", "yoga", "hiking", "camping", "baking", "hair", "bathroom"})
 
 
 class ProductNames:
@@ -86,23 +94,27 @@ class ProductNames:
 
 
 def _names(shop: Shop, colours: frozenset[str]) -> set[str]:
-    """The last two and three words of each title without brand, pack and colours; leaf names."""
+    """The leaf categories, and the last two and three words of each title.
+
+    Brand, pack, colours and sizes are no part of a name, and its last word must end several titles:
+    else it is hardly what the thing is called.
+    """
     one_word_colours = {word for colour in colours for word in colour.split()}
-    names = {p.category.split("/")[-1].replace("-", " ") for p in shop.products}
+    titles: list[list[str]] = []
     for product in shop.products:
         title = product.title.removeprefix(product.brand).split(",")[0].lower()
         words = _WORD.findall(title)
-        # The last word is the thing itself, even "cream".
+        while words and (words[-1] in _SIZE_WORDS or words[-1] in one_word_colours - {"cream"}):
+            words.pop()
+        # Here the last word is the thing itself, even "cream".
         words = [w for w in words[:-1] if w not in one_word_colours] + words[-1:]
-        # Packs and measures, e.g. "set of 6" or "30 cm", are no part of a name.
-        if any(w[0].isdigit() for w in words) or "set of" in title or "pack of" in title:
-            continue
-        for count in (2, 3):
-            if len(words) >= count and not {words[-count], words[-1]} & _LINKS:
-                names.add(" ".join(words[-count:]))
-    # Words that say nothing on their own make a poor name.
+        if words and not any(w[0].isdigit() or w in _NOT_IN_NAMES for w in words):
+            titles.append(words)
+    usual_endings = Counter(words[-1] for words in titles)
+    least = _LEAST_ENDINGS if len(titles) >= 100 else 1
+    names = {p.category.split("/")[-1].replace("-", " ") for p in shop.products}
+    for words in titles:
+        if usual_endings[words[-1]] >= least:
+            names |= {" ".join(words[-count:]) for count in (2, 3) if len(words) >= count}
+    # A shop without a usable title still sells something.
     return {n for n in names if len(n) > 3 and n not in _VAGUE} or {"product"}
-
-
-_LINKS = frozenset({"of", "with", "and", "for", "in", "the", "to", "on", "by", "w", "s", "a"})
-_VAGUE = frozenset({"other", "care", "weights", "yoga", "hiking", "camping", "baking", "pets"})

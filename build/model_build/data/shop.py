@@ -12,17 +12,20 @@ CUSTOMERS = 5_200
 ORDERS = 4_500
 
 
-def synthetic_shop(seed: int) -> Shop:
-    """A whole shop; the same seed always gives the same one.
+def synthetic_shop(seed: int, *, customers: int = CUSTOMERS, orders: int = ORDERS) -> Shop:
+    """A whole shop; the same seed and sizes always give the same one.
 
     Order 12345 is always there and on its way.
+
+    Raises:
+        ValueError: the customers have bought too little for so many orders, or nothing lately.
     """
     # One stream a part: a change to one part leaves the others as they were.
     for_products, for_histories, for_orders = (
         np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
     )
     products = make_products(for_products)
-    customer_ids = make_customer_ids(CUSTOMERS)
+    customer_ids = make_customer_ids(customers)
     interactions = simulate_histories(customer_ids, products, for_histories)
     return Shop(
         name="synthetic",
@@ -30,5 +33,5 @@ def synthetic_shop(seed: int) -> Shop:
         articles=make_articles(),
         customer_ids=customer_ids,
         interactions=interactions,
-        orders=make_orders(interactions, products, ORDERS, HISTORY_END.date(), for_orders),
+        orders=make_orders(interactions, products, orders, HISTORY_END.date(), for_orders),
     )
