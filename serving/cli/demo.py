@@ -90,8 +90,8 @@ def demo() -> None:
                 f"SERVING on {stack.address} after {stack.start_s:.1f} s; "
                 f"shop “{script.shop}”, customer {script.customer_id}"
             )
-            trace_id = _converse(console, client, stack, script, shown)
-            _print_trace(console, receiver, trace_id)
+            trace_id, caller_id = _converse(console, client, stack, script, shown)
+            _print_trace(console, receiver, trace_id, caller_id)
     console.print(Rule("what the conversation showed"))
     for point, seen in shown.points.items():
         console.print(
@@ -104,29 +104,25 @@ def demo() -> None:
 
 def _converse(
     console: Console, client: CommerceClient, stack: LocalStack, script: Script, shown: _Shown
-) -> str:
-    """Holds the conversation; returns the trace id of its traced turn."""
+) -> tuple[str, str]:
+    """Holds the conversation; returns the ids of trace and caller of its traced turn."""
     session_id = f"demo-{uuid.uuid4().hex[:8]}"
-    trace_id = ""
+    trace_id, caller_id = uuid.uuid4().hex, uuid.uuid4().hex[:16]
     for number, turn in enumerate(script.turns, start=1):
         _prepare(console, client, stack, turn, shown, script)
-        traceparent = ""
-        if turn.traced:
-            trace_id = uuid.uuid4().hex
-            traceparent = f"00-{trace_id}-{uuid.uuid4().hex[:16]}-01"
         reply = client.converse(
             turn.text,
             session_id=session_id,
             customer_id=script.customer_id,
             deadline_ms=DEADLINE_MS,
-            traceparent=traceparent,
+            traceparent=f"00-{trace_id}-{caller_id}-01" if turn.traced else "",
         )
         shown.look_at(reply)
         console.print(Rule(f"turn {number}", align="left", style="dim"))
         console.print(Text(f"customer  {turn.text}", style="cyan"))
         for part in conversation_turn(reply):
             console.print(part)
-    return trace_id
+    return trace_id, caller_id
 
 
 def _prepare(
@@ -167,7 +163,11 @@ def _prepare(
             console.print(f"\n-- SERVING again {waited_s:.1f} s later, without anyone's help")
 
 
-def _print_trace(console: Console, receiver: SpanReceiver, trace_id: str) -> None:
-    spans = receiver.wait_for(trace_id, until=is_complete, timeout_s=TRACE_TIMEOUT_S)
+def _print_trace(console: Console, receiver: SpanReceiver, trace_id: str, caller_id: str) -> None:
+    spans = receiver.wait_for(
+        trace_id,
+        until=lambda collected: is_complete(collected, caller_id=caller_id),
+        timeout_s=TRACE_TIMEOUT_S,
+    )
     console.print(Rule("one turn as a trace", align="left", style="dim"))
     console.print(render_tree(spans))

@@ -6,7 +6,6 @@ import pytest
 
 from serving.cli.local_stack import LocalStack
 from serving.client import CommerceClient
-from serving.telemetry.otlp import SpanRecord
 from serving.telemetry.receiver import SpanReceiver
 from serving.telemetry.tree import SpanNode, build_tree, is_complete
 
@@ -37,7 +36,9 @@ def test_who_is_whose_parent(
     )
     assert reply.meta.trace_id == trace_id
 
-    collected = spans.wait_for(trace_id, until=is_below_the_caller, timeout_s=30)
+    collected = spans.wait_for(
+        trace_id, until=lambda found: is_complete(found, caller_id=caller_id), timeout_s=30
+    )
     (caller,) = build_tree(collected)
     # The caller's own span is the test's; it was not exported, only named as the parent.
     assert caller.span is None
@@ -58,28 +59,17 @@ def test_who_is_whose_parent(
 
 
 def test_an_unsampled_request_leaves_no_span(client: CommerceClient, spans: SpanReceiver) -> None:
-    unsampled, sampled = uuid.uuid4().hex, uuid.uuid4().hex
+    unsampled, sampled, caller_id = uuid.uuid4().hex, uuid.uuid4().hex, uuid.uuid4().hex[:16]
     for trace_id, flag in ((unsampled, "00"), (sampled, "01")):
         reply = client.understand(
-            "hello",
-            deadline_ms=10_000,
-            traceparent=f"00-{trace_id}-{uuid.uuid4().hex[:16]}-{flag}",
+            "hello", deadline_ms=10_000, traceparent=f"00-{trace_id}-{caller_id}-{flag}"
         )
         assert reply.meta.trace_id == trace_id
     # The sampled one was sent later: when it is here, the other would be as well.
-    assert spans.wait_for(sampled, until=is_below_the_caller, timeout_s=30)
-    assert not spans.wait_for(unsampled, until=bool, timeout_s=0.1)
-
-
-def is_below_the_caller(collected: list[SpanRecord]) -> bool:
-    """Everything has arrived but the caller's own span, which the test does not export."""
-    roots = build_tree(collected)
-    if len(roots) != 1 or roots[0].span is not None:
-        return False
-    named = {span.span_id for span in collected}
-    return is_complete([s for s in collected if s.parent_id in named] or collected) or all(
-        s.kind != "client" or any(c.parent_id == s.span_id for c in collected) for s in collected
+    assert spans.wait_for(
+        sampled, until=lambda found: is_complete(found, caller_id=caller_id), timeout_s=30
     )
+    assert not spans.spans(unsampled)
 
 
 def walk(node: SpanNode) -> list[SpanNode]:
