@@ -109,7 +109,8 @@ class MemoryStores:
     shop: MemoryShop
 
 
-@dataclass(kw_only=True)
+# Without a repr: pytest writes one of every fixture, and this one would print whole matrices.
+@dataclass(kw_only=True, repr=False)
 class World:
     """A shop and what serves it."""
 
