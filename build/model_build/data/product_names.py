@@ -99,7 +99,8 @@ def _names(shop: Shop, colours: frozenset[str]) -> set[str]:
     Brand, pack, colours and sizes are no part of a name, and its last word must end several titles:
     else it is hardly what the thing is called.
     """
-    one_word_colours = {word for colour in colours for word in colour.split()}
+    # Of "light blue" only "blue": a "bike light" is a thing.
+    one_word_colours = {colour.split()[-1] for colour in colours}
     titles: list[list[str]] = []
     for product in shop.products:
         title = product.title.removeprefix(product.brand).split(",")[0].lower()

@@ -32,7 +32,7 @@ _POSITIVE_SHARE = 0.09
 _STRESSED_SHARE = 0.3
 # What follows a request is a sentence of its own so often, after one of these.
 _OWN_SENTENCE_SHARE = 0.45
-_MARKS = (".", "!", "?", "...", "!!")
+_MARKS = (".", "!", "...", "!!")
 # Nobody is cheerful about these.
 _NEVER_POSITIVE = frozenset(
     {
