@@ -1,0 +1,68 @@
+"""`cartwright models build`: parses, builds, prints."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from model_build.build import BuildOptions, build
+from model_build.data.csv_rows import DataError
+from model_build.evaluate import metrics_table
+from model_build.profiles import PROFILES
+from model_build.progress import Bars
+from serving.errors import StartupError
+
+_INTERRUPTED = 130
+
+
+@click.command("build")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of public data sets; without it everything is synthetic.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="full", show_default=True)
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path),
+    default=Path("model_repository"),
+    show_default=True,
+)
+@click.option(
+    "--shop", type=click.Path(path_type=Path), default=Path("var/shop"), show_default=True
+)
+def build_command(data: Path | None, seed: int, profile: str, repository: Path, shop: Path) -> None:
+    """Train, export and publish the models, and write the shop.
+
+    What is there already, made from the same code, data, seed and tools, is not made again.
+
+    Raises:
+        StartupError: data is missing or malformed, a folder cannot be written, or an export does
+            not do what its model does; names the path or the figures.
+    """
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+    options = BuildOptions(
+        repository=repository,
+        shop=shop,
+        profile=PROFILES[profile],
+        seed=seed,
+        data_folder=data,
+    )
+    try:
+        report = build(options, Bars(console), say)
+    except DataError as error:
+        raise StartupError(f"--data: {error}") from error
+    except KeyboardInterrupt:
+        say("interrupted; nothing half-made was published")
+        raise SystemExit(_INTERRUPTED) from None
+    console.print(metrics_table(outcome.manifest for outcome in report.models))
+    say(
+        f"{report.seconds:.1f} s in all, peak memory {report.peak_memory_gib:.2f} GiB; "
+        f"models in {repository}, shop in {shop}"
+    )
