@@ -160,26 +160,30 @@ class _Speaker:
         return made
 
     def mumble(self, count: int) -> list[LabelledUtterance]:
-        """`count` utterances without meaning; each is a group of its own."""
-        return [
-            LabelledUtterance(
-                text=make_gibberish(self._rng),
-                intent=None,
-                slots=(),
-                sentiment=Sentiment.NEUTRAL,
-                out_of_scope=True,
-                group=f"gibberish/{number}",
-            )
-            for number in range(count)
-        ]
+        """`count` different utterances without meaning; each is a group of its own."""
+        made: list[LabelledUtterance] = []
+        while len(made) < count:
+            group = f"gibberish/{len(made)}"
+            text = make_gibberish(self._rng)
+            if self._group_of.setdefault(_key(text), group) == group:
+                made.append(
+                    LabelledUtterance(
+                        text=text,
+                        intent=None,
+                        slots=(),
+                        sentiment=Sentiment.NEUTRAL,
+                        out_of_scope=True,
+                        group=group,
+                    )
+                )
+        return made
 
     def _new(self, pattern: _Pattern, intent: str | None) -> LabelledUtterance | None:
         """An utterance not said before, or else one that this pattern said before, or else None."""
         repeated: LabelledUtterance | None = None
         for _ in range(_ATTEMPTS):
             utterance = self._attempt(pattern, intent)
-            # Texts that differ in case and signs alone are the same.
-            key = " ".join(re.findall(r"\w+", utterance.text.lower())) or utterance.text
+            key = _key(utterance.text)
             group = self._group_of.get(key)
             if group is None:
                 self._group_of[key] = pattern.group
@@ -241,3 +245,8 @@ class _Speaker:
 
     def _expand(self, template: Template) -> list[Piece]:
         return expand(template, self._rng, self._values.fill)
+
+
+def _key(text: str) -> str:
+    """Equal for texts that differ in case and signs alone."""
+    return " ".join(re.findall(r"\w+", text.lower())) or text
