@@ -1,9 +1,8 @@
 """Writing articles and their vectors; inside the transaction of the caller.
 
-Used by the knowledge store and by the import of a shop. `sqlite_sets` says why no loop is here.
+Used by the knowledge store and by the import of a shop.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -40,12 +39,10 @@ def known_articles(connection: sqlite3.Connection, article_ids: Sequence[str]) -
     """Those of the ids that the knowledge base has."""
     known: list[str] = []
     for part in chunks(article_ids, 1):
-        (found,) = connection.execute(
-            "SELECT json_group_array(article_id) FROM articles"
-            f" WHERE article_id IN {list_of(len(part))}",
-            part,
-        ).fetchone()
-        known += json.loads(found)
+        rows = connection.execute(
+            f"SELECT article_id FROM articles WHERE article_id IN {list_of(len(part))}", part
+        ).fetchall()
+        known += [article_id for (article_id,) in rows]
     return known
 
 

@@ -1,15 +1,16 @@
 """One SQLite file a shop, shared by several processes; where and how its statements run.
 
-    quick work (a few rows, by index) ─▶ at once, on the event loop's thread, never waiting
-                                           └─ the file is locked ─▶ as long work
-    long work (scans, batches) ─────────▶ a thread for reading, a thread for writing
+    short work ─▶ at once, on the event loop's thread, never waiting
+                    └─ the file is locked ─▶ as long work
+    long work ──▶ a thread for reading, a thread for writing
 
 The file is in WAL mode: a reader waits for nobody, a writer only for another writer. A read by key
-takes about 8 µs and a write of one row 25 µs; handing either to a thread and back costs 60 to
-100 µs of CPU more and, while the loop is busy, milliseconds of waiting for the interpreter's lock.
-So quick work is done in place, and what could stall the loop there is kept away from it: a locked
-file is waited for in a thread, and checkpoints, the only moments of `fsync`, are the writing
-thread's.
+takes about 8 µs and a write of one row 25 µs. Handing either to a thread costs 60 to 100 µs of CPU
+more, and beside a busy loop the thread waits for the interpreter's lock: mostly some milliseconds,
+but seconds were seen, since a loop that polls often takes the lock back before the thread wakes.
+So work that takes up to about 3 ms is done in place, and what could stall the loop there is kept
+away from it: a locked file is waited for in a thread, and checkpoints, the only moments of `fsync`,
+are the writing thread's.
 
 Durability: `synchronous = NORMAL`. A commit has handed its pages to the operating system when it
 returns, so it survives `kill -9` of any process. A loss of power or a crash of the kernel may take
@@ -18,6 +19,7 @@ the commits since the last checkpoint (some hundred writes); the file stays cons
 
 import asyncio
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -40,11 +42,42 @@ _logger = logging.getLogger(__name__)
 # Opening waits so long: another replica may be importing the shop.
 _OPEN_TIMEOUT_MS = 120_000.0
 _OPEN_PAUSE_S = 0.01
-# Quick writes of this process between two checkpoints; saving a session takes about three pages.
+# Work up to this long is done in place.
+_SHORT_MS = 3.0
+# Short writes of this process between two checkpoints; saving a session takes about three pages.
 _WRITES_A_CHECKPOINT = 256
 _LONG_LOG_PAGES = 2048
 # What the log file is cut back to after a large import.
 _LOG_LIMIT_BYTES = 16 * 2**20
+
+
+class Pace:
+    """How long one kind of reading takes, learnt from its last runs.
+
+    For work whose length depends on how much the file holds: it is handed to the thread at first,
+    and done in place once it has turned out to be short.
+    """
+
+    def __init__(self) -> None:
+        self._expected_ms = math.inf
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the work may be done in place."""
+        return self._expected_ms <= _SHORT_MS
+
+    def timed(self, work: Work[T]) -> Work[T]:
+        """The work, its CPU time (waiting is not the work's own) taken down."""
+
+        def run(connection: sqlite3.Connection) -> T:
+            started = time.thread_time()
+            result = work(connection)
+            taken_ms = (time.thread_time() - started) * 1000.0
+            known = self._expected_ms if math.isfinite(self._expected_ms) else 0.0
+            self._expected_ms = max(taken_ms, 0.9 * known)
+            return result
+
+        return run
 
 
 class Database:
@@ -71,12 +104,12 @@ class Database:
             self._quick = _connect(path, 0)
             self._quick.execute("PRAGMA wal_autocheckpoint = 0")
         self._quick_lock = threading.Lock()
-        self._quick_writes = 0
+        self._short_writes = 0
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
 
     async def read(self, work: Work[T]) -> T:
-        """Runs one quick reading statement.
+        """Runs one short reading statement.
 
         Raises:
             StoreUnavailable: the file cannot be read.
@@ -88,8 +121,27 @@ class Database:
                 pass
         return await self.read_long(work)
 
+    async def read_paced(self, work: Work[T], pace: Pace) -> T:
+        """Runs reading statements in place if their like has been short, else in the thread.
+
+        All of them see the same state of the file.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        timed = pace.timed(work)
+        if pace.is_short:
+            with store_errors(self.path):
+                try:
+                    return self._in_place(
+                        lambda connection: _transact(connection, timed, "DEFERRED")
+                    )
+                except _NotNow:
+                    pass
+        return await self.read_long(timed)
+
     async def write(self, work: Work[T]) -> T:
-        """Runs quick statements as one transaction; committed when it returns.
+        """Runs short statements as one transaction; committed when it returns.
 
         Raises:
             StoreUnavailable: the file cannot be written; nothing was.
@@ -177,8 +229,8 @@ class Database:
             return _transact(connection, work, mode)
 
     def _count_write(self) -> None:
-        self._quick_writes += 1
-        if self._quick_writes % _WRITES_A_CHECKPOINT == 0:
+        self._short_writes += 1
+        if self._short_writes % _WRITES_A_CHECKPOINT == 0:
             self._writer.submit(self._checkpoint)
 
     def _checkpoint(self) -> None:

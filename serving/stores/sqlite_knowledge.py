@@ -1,8 +1,9 @@
 """The knowledge base in SQLite: articles, word search by FTS5's BM25, vectors by encoder."""
 
-import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +16,20 @@ from serving.stores.sqlite_articles import (
     put_articles,
     put_vectors,
 )
-from serving.stores.sqlite_database import Database
+from serving.stores.sqlite_database import Database, Pace, Work
 from serving.stores.sqlite_sets import list_of
 from serving.stores.word_query import word_query
 from serving.types import Article
 
+T = TypeVar("T")
 Floats = NDArray[np.float32]
 
 # Width of the matrix while no article has a vector.
 _EMPTY_WIDTH = 384
-# A reading of so many articles by id is done in place.
-_QUICK_ARTICLES = 64
+# What is read or written in place: each takes about a millisecond.
+_SHORT_GET = 64
+_SHORT_PUT = 20
+_SHORT_PUT_CHARS = 20_000
 # Weights of title, body and topic in BM25.
 _WEIGHTS = "2.0, 1.0, 1.0"
 
@@ -38,6 +42,8 @@ class SqliteKnowledge:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # By method.
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
 
     async def upsert(
         self, articles: Sequence[Article], vectors: Sequence[Floats | None], encoder: str
@@ -64,7 +70,9 @@ class SqliteKnowledge:
 
         if not latest:
             return 0, 0
-        created = await self._database.write_long(work)
+        chars = sum(len(article.title) + len(article.body) for article in articles)
+        short = len(articles) <= _SHORT_PUT and chars <= _SHORT_PUT_CHARS
+        created = await self._write(work, short)
         return created, len(articles) - created
 
     async def delete(self, article_ids: Sequence[str]) -> list[str]:
@@ -78,7 +86,7 @@ class SqliteKnowledge:
                 delete_articles(connection, found)
             return set(found)
 
-        found = await self._database.write_long(work)
+        found = await self._write(work, len(wanted) <= _SHORT_PUT)
         return [article_id for article_id in wanted if article_id not in found]
 
     async def get(self, article_ids: Sequence[str]) -> dict[str, Article]:
@@ -91,8 +99,8 @@ class SqliteKnowledge:
                 article_ids,
             )
 
-        quick = len(article_ids) <= _QUICK_ARTICLES
-        read = self._database.read if quick else self._database.read_long
+        short = len(article_ids) <= _SHORT_GET
+        read = self._database.read if short else self._database.read_long
         return {article.article_id: article for article in await read(work)}
 
     async def page(self, after_id: str, limit: int) -> list[Article]:
@@ -105,7 +113,7 @@ class SqliteKnowledge:
                 (after_id, max(limit, 0)),
             )
 
-        return await self._database.read_long(work)
+        return await self._database.read_paced(work, self._paces["page"])
 
     async def count(self) -> int:
         """See `KnowledgeStore.count`."""
@@ -113,7 +121,7 @@ class SqliteKnowledge:
         def work(connection: sqlite3.Connection) -> int:
             return int(connection.execute("SELECT count(*) FROM articles").fetchone()[0])
 
-        return await self._database.read_long(work)
+        return await self._database.read_paced(work, self._paces["count"])
 
     async def search_words(self, query: str, limit: int) -> list[tuple[str, float]]:
         """See `KnowledgeStore.search_words`. Finds nothing for a query of stop words alone."""
@@ -122,16 +130,14 @@ class SqliteKnowledge:
             return []
 
         def work(connection: sqlite3.Connection) -> list[tuple[str, float]]:
-            (found,) = connection.execute(
-                "SELECT json_group_array(json_array(article_id, score)) FROM ("
-                f" SELECT a.article_id, -bm25(article_words, {_WEIGHTS}) AS score"
-                "  FROM article_words JOIN articles a ON a.rowid = article_words.rowid"
-                "  WHERE article_words MATCH ? ORDER BY score DESC, a.article_id LIMIT ?)",
+            return connection.execute(
+                f"SELECT a.article_id, -bm25(article_words, {_WEIGHTS}) AS score"
+                " FROM article_words JOIN articles a ON a.rowid = article_words.rowid"
+                " WHERE article_words MATCH ? ORDER BY score DESC, a.article_id LIMIT ?",
                 (match, limit),
-            ).fetchone()
-            return [(article_id, score) for article_id, score in json.loads(found)]
+            ).fetchall()
 
-        return sorted(await self._database.read_long(work), key=lambda found: (-found[1], found[0]))
+        return await self._database.read_paced(work, self._paces["search_words"])
 
     async def revision(self) -> int:
         """See `KnowledgeStore.revision`."""
@@ -140,23 +146,22 @@ class SqliteKnowledge:
     async def vectors(self, encoder: str) -> ArticleVectors:
         """See `KnowledgeStore.vectors`."""
 
-        def work(connection: sqlite3.Connection) -> tuple[str, str | None, int]:
-            ids, digits = connection.execute(
-                "SELECT json_group_array(article_id), group_concat(hex(vector), '') FROM ("
-                "  SELECT a.article_id, v.vector FROM article_vectors v"
-                "  JOIN articles a ON a.rowid = v.article_rowid"
-                "  WHERE v.encoder = ? ORDER BY a.article_id)",
+        def work(connection: sqlite3.Connection) -> tuple[list[tuple[str, bytes]], int]:
+            # Both of one moment: the work is one transaction.
+            rows = connection.execute(
+                "SELECT a.article_id, v.vector FROM article_vectors v"
+                " JOIN articles a ON a.rowid = v.article_rowid"
+                " WHERE v.encoder = ? ORDER BY a.article_id",
                 (encoder,),
-            ).fetchone()
-            return ids, digits, _revision(connection)
+            ).fetchall()
+            return rows, _revision(connection)
 
-        ids, digits, revision = await self._database.read_long(work)
-        article_ids = tuple(json.loads(ids))
-        numbers = np.frombuffer(bytes.fromhex(digits or ""), "<f4")
-        width = len(numbers) // len(article_ids) if article_ids else _EMPTY_WIDTH
+        rows, revision = await self._database.read_paced(work, self._paces["vectors"])
+        numbers = np.frombuffer(b"".join(vector for _, vector in rows), "<f4")
+        width = len(numbers) // len(rows) if rows else _EMPTY_WIDTH
         return ArticleVectors(
-            article_ids=article_ids,
-            matrix=numbers.reshape(len(article_ids), width),
+            article_ids=tuple(article_id for article_id, _ in rows),
+            matrix=numbers.reshape(len(rows), width),
             revision=revision,
         )
 
@@ -172,7 +177,7 @@ class SqliteKnowledge:
                 (encoder, max(limit, 0)),
             )
 
-        return await self._database.read_long(work)
+        return await self._database.read_paced(work, self._paces["without_vector"])
 
     async def set_vectors(self, vectors: Sequence[tuple[str, int, Floats]], encoder: str) -> None:
         """See `KnowledgeStore.set_vectors`.
@@ -186,22 +191,23 @@ class SqliteKnowledge:
                 mark_changed(connection)
 
         if vectors:
-            await self._database.write_long(work)
+            await self._write(work, len(vectors) <= _SHORT_PUT)
+
+    async def _write(self, work: Work[T], short: bool) -> T:
+        write = self._database.write if short else self._database.write_long
+        return await write(work)
 
 
 def _articles(
     connection: sqlite3.Connection, condition: str, parameters: Sequence[str | int]
 ) -> list[Article]:
-    (rows,) = connection.execute(
-        "SELECT json_group_array(json_array(article_id, title, body, topic, updated_at_ms))"
-        f" FROM (SELECT * FROM articles {condition})",
-        parameters,
-    ).fetchone()
-    articles = [
+    return [
         Article(article_id=i, title=title, body=body, topic=topic, updated_at_ms=updated_at_ms)
-        for i, title, body, topic, updated_at_ms in json.loads(rows)
+        for i, title, body, topic, updated_at_ms in connection.execute(
+            f"SELECT article_id, title, body, topic, updated_at_ms FROM articles {condition}",
+            parameters,
+        ).fetchall()
     ]
-    return sorted(articles, key=lambda article: article.article_id)
 
 
 def _revision(connection: sqlite3.Connection) -> int:

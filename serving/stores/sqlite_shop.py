@@ -16,51 +16,44 @@ class SqliteShop:
     async def products(self) -> list[Product]:
         """See `ShopStore.products`."""
 
-        def work(connection: sqlite3.Connection) -> str:
-            # One row for all: see `sqlite_knowledge`.
-            (rows,) = connection.execute(
-                "SELECT json_group_array(json_array(product_id, title, category, price_cents,"
-                " currency, brand, json(colours), json(sizes))) FROM products"
-            ).fetchone()
-            return str(rows)
+        def work(connection: sqlite3.Connection) -> list[Product]:
+            return [
+                Product(
+                    product_id=product_id,
+                    title=title,
+                    category=category,
+                    price_cents=price_cents,
+                    currency=currency,
+                    brand=brand,
+                    colours=tuple(json.loads(colours)),
+                    sizes=tuple(json.loads(sizes)),
+                )
+                for (
+                    product_id,
+                    title,
+                    category,
+                    price_cents,
+                    currency,
+                    brand,
+                    colours,
+                    sizes,
+                ) in connection.execute(
+                    "SELECT product_id, title, category, price_cents, currency, brand, colours,"
+                    " sizes FROM products ORDER BY product_id"
+                ).fetchall()
+            ]
 
-        products = [
-            Product(
-                product_id=product_id,
-                title=title,
-                category=category,
-                price_cents=price_cents,
-                currency=currency,
-                brand=brand,
-                colours=tuple(colours),
-                sizes=tuple(sizes),
-            )
-            for (
-                product_id,
-                title,
-                category,
-                price_cents,
-                currency,
-                brand,
-                colours,
-                sizes,
-            ) in json.loads(await self._database.read_long(work))
-        ]
-        return sorted(products, key=lambda product: product.product_id)
+        return await self._database.read_long(work)
 
     async def popularity(self) -> dict[str, int]:
         """See `ShopStore.popularity`."""
 
-        def work(connection: sqlite3.Connection) -> str:
-            (counts,) = connection.execute(
-                "SELECT json_group_object(product_id, purchases) FROM popularity"
-            ).fetchone()
-            return str(counts)
+        def work(connection: sqlite3.Connection) -> dict[str, int]:
+            return dict(
+                connection.execute("SELECT product_id, purchases FROM popularity").fetchall()
+            )
 
-        return {
-            product: int(n)
-            for product, n in json.loads(await self._database.read_long(work)).items()
-        }
+        return await self._database.read_long(work)
 
     async def order(self, order_number: str) -> Order | None:
         """See `ShopStore.order`."""
