@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,25 +31,38 @@ class Stores:
     shop: ShopStore
 
 
+TABLES = ("sessions", "events", "customers", "popularity", "articles", "article_vectors")
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    database = Database(tmp_path_factory.mktemp("contract") / "shop.sqlite", busy_timeout_ms=2000)
+    yield database
+    database.close()
+
+
+def empty(connection: sqlite3.Connection) -> None:
+    for table in TABLES:
+        connection.execute(f"DELETE FROM {table}")
+
+
 @pytest.fixture(params=["sqlite", "memory"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+def stores(request: pytest.FixtureRequest, database: Database) -> Stores:
     if request.param == "memory":
         history = MemoryHistory()
-        yield Stores(
+        return Stores(
             sessions=MemorySessions(),
             history=history,
             knowledge=MemoryKnowledge(),
             shop=MemoryShop(history=history),
         )
-        return
-    database = Database(tmp_path / "shop.sqlite", busy_timeout_ms=2000)
-    yield Stores(
+    database.write_blocking(empty, busy_timeout_ms=2000)
+    return Stores(
         sessions=SqliteSessions(database),
         history=SqliteHistory(database),
         knowledge=SqliteKnowledge(database),
         shop=SqliteShop(database),
     )
-    database.close()
 
 
 def view(event_id: str, **fields: Any) -> Event:

@@ -1,14 +1,14 @@
 """Word search takes any text as a query, and none of it as syntax."""
 
+import asyncio
 import sqlite3
 import string
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.stores.sqlite_database import Database
@@ -26,11 +26,11 @@ ARTICLES = [
 ]
 
 
-@pytest.fixture
-async def knowledge(tmp_path: Path) -> AsyncIterator[SqliteKnowledge]:
-    database = Database(tmp_path / "shop.sqlite", 1000)
+@pytest.fixture(scope="module")
+def knowledge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteKnowledge]:
+    database = Database(tmp_path_factory.mktemp("words") / "shop.sqlite", 1000)
     store = SqliteKnowledge(database)
-    await store.upsert(ARTICLES, [None] * len(ARTICLES), "encoder/1")
+    asyncio.run(store.upsert(ARTICLES, [None] * len(ARTICLES), "encoder/1"))
     yield store
     database.close()
 
@@ -102,9 +102,7 @@ def test_no_text_makes_a_query_that_fts5_refuses(text: str) -> None:
             connection.execute("SELECT * FROM words WHERE words MATCH ?", (query,)).fetchall()
 
 
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, deadline=None)
 @given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=30))
 async def test_a_word_of_an_article_finds_it(knowledge: SqliteKnowledge, word: str) -> None:
     """Python's idea of a word and the tokenizer's agree."""
@@ -112,4 +110,5 @@ async def test_a_word_of_an_article_finds_it(knowledge: SqliteKnowledge, word: s
     await knowledge.upsert([article], [None], "encoder/1")
     query = word_query(word)
     found = [i for i, _ in await knowledge.search_words(word, 10)]
+    await knowledge.delete(["made"])
     assert not query or "made" in found
