@@ -66,13 +66,16 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
             directory, assets.manifests, max_in_flight=settings.triton.max_in_flight
         )
         opened.push_async_callback(client.close)
+        steps = build_steps(assets, client, stores)
+        # Read now, so that the first request does not pay for it.
+        await steps.catalogue.current()
         return Replica(
             settings=settings,
             assets=assets,
             stores=stores,
             directory=directory,
             client=client,
-            steps=build_steps(assets, client, stores),
+            steps=steps,
             _opened=opened.pop_all(),
         )
     raise AssertionError("the block above returns or raises")

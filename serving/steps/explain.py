@@ -33,7 +33,7 @@ def personal_reason(
             continue
         if known.category == product.category:
             return template.format(known.title)
-        latest = latest or f"often chosen after {known.title}"
+        latest = latest or f"suggested by your interest in {known.title}"
     return latest
 
 

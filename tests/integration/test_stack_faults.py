@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serving.cli.local_stack import LocalStack, local_stack, wait_until_serving
+from serving.cli.local_stack import LocalStack, local_stack
 from serving.client import CommerceClient
 from serving.protos import commerce_pb2 as pb
 from serving.types import Event, EventKind
@@ -63,6 +63,10 @@ def status(own: LocalStack) -> tuple[int, dict[str, object]]:
     return ended.returncode, json.loads(ended.stdout)
 
 
+def restarts(shop: CommerceClient) -> list[int]:
+    return [host.restarts for host in shop.list_models(deadline_ms=DEADLINE_MS).hosts]
+
+
 def kill_hosts(own: LocalStack) -> None:
     servers = own.tritonservers()
     assert servers
@@ -100,15 +104,12 @@ def test_while_the_host_is_down_every_method_degrades_and_then_recovers(
     if code:
         assert document["health"] != "SERVING"
 
-    wait_until_serving(shop, 60)
+    eventually(lambda: restarts(shop) == [1] and status(own)[0] == 0, timeout_s=60)
     again = shop.converse(
         "where is my order 12345?", session_id=uuid.uuid4().hex, deadline_ms=DEADLINE_MS
     )
     assert not again.meta.degraded
     assert again.understanding.intent == "track_order"
-    restarted = shop.list_models(deadline_ms=DEADLINE_MS)
-    assert [host.restarts for host in restarted.hosts] == [1]
-    assert status(own)[0] == 0
 
 
 def test_what_was_acknowledged_survives_the_death_of_the_ingress(

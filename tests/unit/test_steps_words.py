@@ -146,7 +146,7 @@ def test_a_reason_names_the_latest_interaction_with_the_category() -> None:
     assert reason(("cup", "view"), ("pan", "view")) == "because you looked at The cup"
     assert reason(("cup", "view"), ("cup", "purchase")) == "because you bought The cup"
     assert reason(("cup", "add_to_cart")) == "goes with The cup in your cart"
-    assert reason(("pan", "purchase")) == "often chosen after The pan"
+    assert reason(("pan", "purchase")) == "suggested by your interest in The pan"
     # Nothing follows from the product itself, from what was taken out, or from what is gone.
     assert reason(("mug", "view")) == ""
     assert reason(("cup", "remove_from_cart")) == ""
