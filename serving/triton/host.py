@@ -8,15 +8,17 @@ start ─▶ launch, load ─▶ READY ─▶ watch: probes, models that were lo
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from serving.errors import StartupError
 from serving.models.repository import ModelRepository
 from serving.settings import TelemetrySettings, TritonSettings
+from serving.triton.command import Ports, free_ports
 from serving.triton.control import ProbeFailed
 from serving.triton.installation import prepare_installation
 from serving.triton.records import HostRecord, HostState, Publish, RecordPublisher
-from serving.triton.server import PortTaken, Server, ServerLost
+from serving.triton.server import STOP_PATIENCE_S, PortTaken, Server, ServerLost
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ class TritonHost:
         host_id: str,
         publish: Publish,
         telemetry: TelemetrySettings | None = None,
+        *,
+        choose_ports: Callable[[], Ports] = free_ports,
     ) -> None:
         """Does nothing yet.
 
@@ -49,8 +53,10 @@ class TritonHost:
             host_id: name in records and of the log file.
             publish: takes the record at each change and, every second, as a heartbeat.
             telemetry: where the server sends traces; None for nowhere.
+            choose_ports: called for each launch; other ports are tried when one is taken.
         """
         self._settings = settings
+        self._choose_ports = choose_ports
         self._telemetry = telemetry
         self._repository = ModelRepository(settings.model_repository.absolute())
         self._publisher = RecordPublisher(publish)
@@ -89,8 +95,12 @@ class TritonHost:
         self._tell_serving(ready)
         self._task = asyncio.create_task(self._supervise(), name=f"host-{self._record.host_id}")
 
-    async def stop(self) -> None:
-        """Ends the server and everything that belongs to it; may be called again."""
+    async def stop(self, patience_s: float = STOP_PATIENCE_S) -> None:
+        """Ends the server and everything that belongs to it; may be called again.
+
+        Args:
+            patience_s: seconds in which requests under way may finish; then all is killed.
+        """
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -99,7 +109,7 @@ class TritonHost:
         if self._record.state is not HostState.DOWN:
             self._go_down("stopped")
         if self._server is not None:
-            await self._server.stop()
+            await self._server.stop(patience_s)
             self._server = None
         await self._publisher.close()
 
@@ -212,6 +222,7 @@ class TritonHost:
                             host_id=self._record.host_id,
                             log=log,
                             telemetry=self._telemetry,
+                            ports=self._choose_ports(),
                         )
                         return await server.while_running(self._load_missing(server, {}))
                     except PortTaken:
@@ -224,7 +235,7 @@ class TritonHost:
             ) from error
         except TimeoutError as error:
             raise StartupError(
-                f"triton.start_timeout_s: not ready within {settings.start_timeout_s:.0f} s; "
+                f"triton.start_timeout_s: not ready within {settings.start_timeout_s:g} s; "
                 f"see {log}"
             ) from error
         raise AssertionError("unreachable")

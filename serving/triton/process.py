@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 _TETHER = Path(__file__).with_name("tether.py")
 
 
@@ -29,6 +31,7 @@ class ServerProcess:
         self._started: asyncio.Future[int] = self._loop.create_future()
         # Becomes the exit code; negative is the number of the signal that ended it.
         self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._cleaned_up: asyncio.Future[int] = self._loop.create_future()
         threading.Thread(target=self._listen, name=f"tether-{tether.pid}", daemon=True).start()
 
     @classmethod
@@ -84,6 +87,14 @@ class ServerProcess:
         """Whether it has not ended yet."""
         return not self.exited.done()
 
+    def listening_ports(self) -> set[int]:
+        """TCP ports on which the server listens now."""
+        try:
+            connections = psutil.Process(self.pid).net_connections("tcp")
+        except psutil.NoSuchProcess:
+            return set()
+        return {int(c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN}
+
     def describe_exit(self) -> str:
         """How it ended, for people."""
         code = self.exited.result()
@@ -110,7 +121,7 @@ class ServerProcess:
         """Ends it and every process that it started, now; returns when all is cleaned up."""
         assert self._tether.stdin is not None
         self._tether.stdin.close()
-        await asyncio.wait({self.exited})
+        await asyncio.wait({self._cleaned_up})
 
     def _listen(self) -> None:
         """Follows what the tether tells; runs in a thread."""
@@ -131,6 +142,7 @@ class ServerProcess:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
             self._call(self.exited, -signal.SIGKILL)
+        self._call(self._cleaned_up, 0)
 
     def _call(self, future: "asyncio.Future[int]", value: int) -> None:
         def settle() -> None:

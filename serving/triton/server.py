@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from serving.errors import StartupError
 from serving.models.repository import ModelRepository
 from serving.settings import TelemetrySettings
-from serving.triton.command import EXIT_TIMEOUT_S, LOOPBACK, Ports, free_ports, server_command
+from serving.triton.command import EXIT_TIMEOUT_S, LOOPBACK, Ports, server_command
 from serving.triton.control import ProbeFailed, ServerControl
 from serving.triton.installation import TritonInstallation
 from serving.triton.process import ServerProcess
@@ -19,10 +19,10 @@ from serving.triton.stubs import StubWatch
 T = TypeVar("T")
 
 # Time to exit by itself; it may overstay its own limit when a stub is dead.
-_STOP_PATIENCE_S = EXIT_TIMEOUT_S + 1.0
+STOP_PATIENCE_S = EXIT_TIMEOUT_S + 1.0
 _LAST_LINES = 5
 _NAME_TIMEOUT_S = 1.0
-_NAME_PAUSE_S = 0.05
+_NAME_PAUSE_S = 0.02
 
 
 class ServerLost(Exception):
@@ -44,6 +44,7 @@ class Server:
         self.metrics_url = f"http://{LOOPBACK}:{ports.metrics}/metrics"
         self.control = ServerControl(self.url)
         self.stubs = StubWatch(process.pid, models.root)
+        self._ports = {ports.http, ports.grpc, ports.metrics}
         self._name = name
         self._prefix = prefix
         self._models = models
@@ -57,8 +58,9 @@ class Server:
         host_id: str,
         log: Path,
         telemetry: TelemetrySettings | None,
+        ports: Ports,
     ) -> Self:
-        """Starts the process on free ports and waits until it answers; no model is loaded yet.
+        """Starts the process and waits until it answers; no model is loaded yet.
 
         Raises:
             PortTaken: worth another try.
@@ -66,7 +68,6 @@ class Server:
             StartupError: the log cannot be written.
         """
         remove_orphans()
-        ports = free_ports()
         name = f"{host_id}-{secrets.token_hex(4)}"
         prefix = new_prefix()
         command = server_command(
@@ -132,9 +133,9 @@ class Server:
             raise StartupError(f"model {model}: its files cannot be read: {error}") from error
         await self.control.load(model, timeout_s)
 
-    async def stop(self) -> None:
-        """Lets requests under way finish, then ends everything."""
-        await self.process.stop(_STOP_PATIENCE_S)
+    async def stop(self, patience_s: float) -> None:
+        """Lets requests under way finish within `patience_s` seconds, then ends everything."""
+        await self.process.stop(patience_s)
         await self.discard()
 
     async def discard(self) -> None:
@@ -144,7 +145,12 @@ class Server:
         await self.control.close()
 
     async def _answers(self) -> None:
-        """Waits until the server that answers at the port is this one."""
+        """Waits until the server listens on all of its ports and answers.
+
+        One that finds a port taken goes on answering on the others for a second before it ends.
+        """
+        while not self._ports <= self.process.listening_ports():  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(_NAME_PAUSE_S)
         while True:
             try:
                 if await self.control.server_name(_NAME_TIMEOUT_S) == self._name:

@@ -50,6 +50,8 @@ def main(log: str, shared_memory_prefix: str, command: list[str]) -> None:
     for region in _SHARED_MEMORY.glob(f"{shared_memory_prefix}*"):
         region.unlink(missing_ok=True)
     _tell(f"ended {code}")
+    # Nothing is left to be tidied up in this process.
+    os._exit(0)
 
 
 def _hold_lifeline(server: "subprocess.Popen[bytes]") -> None:

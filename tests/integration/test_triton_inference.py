@@ -1,0 +1,438 @@
+"""Requests to a real tritonserver; one host for the whole module."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+from opentelemetry import trace
+from opentelemetry.context import Context
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from serving.context import RequestContext
+from serving.deadline import Deadline
+from serving.errors import (
+    CartwrightError,
+    DeadlineExceeded,
+    ModelContractViolated,
+    ModelUnavailable,
+    Overloaded,
+)
+from serving.settings import TelemetrySettings, TritonSettings
+from serving.telemetry.receiver import SpanReceiver
+from serving.telemetry.setup import configure_tracing, flush_tracing, shutdown_tracing
+from serving.telemetry.tracer import active_tracing
+from serving.triton.client import TritonModelClient
+from serving.triton.connection import TritonConnection
+from serving.triton.control import ServerControl
+from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, StaticHosts
+from serving.triton.errors import HostLost
+from serving.triton.host import TritonHost
+from tests.tiny_models import manifest, publish_tiny_models
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+# Runs of the `slow` model's loop: some tenths of a second, and next to nothing.
+LONG, SHORT = 200_000, 10
+
+
+@dataclass(frozen=True)
+class Served:
+    """A host with the tiny models, and a client that found it."""
+
+    host: TritonHost
+    client: TritonModelClient
+    directory: HostDirectory
+    connection: TritonConnection
+    control: ServerControl
+    stub: Any
+
+    async def statistics(self, model: str) -> Any:
+        request = service_pb2.ModelStatisticsRequest(name=model)
+        return (await self.stub.ModelStatistics(request)).model_stats[0]
+
+    async def pending(self, model: str) -> int:
+        """Requests that wait for their execution."""
+        lines = await self._metrics()
+        pending = f'nv_inference_pending_request_count{{model="{model}",version="1"}} '
+        return next(int(line.split()[-1]) for line in lines if line.startswith(pending))
+
+    async def _metrics(self) -> list[str]:
+        address = self.host.record.metrics_url.removeprefix("http://").partition("/")[0]
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        body = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return body.decode().splitlines()
+
+
+@pytest.fixture(scope="module")
+def spans() -> Iterator[SpanReceiver]:
+    with SpanReceiver() as receiver:
+        yield receiver
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def served(
+    tmp_path_factory: pytest.TempPathFactory, spans: SpanReceiver
+) -> AsyncIterator[Served]:
+    folder = tmp_path_factory.mktemp("triton")
+    manifests = publish_tiny_models(folder / "models")
+    manifests["missing"] = manifest("missing")
+    settings = TritonSettings(
+        models=("add", "slow", "gather"),
+        model_repository=folder / "models",
+        log_folder=folder / "log",
+        cache_folder=folder / "cache",
+        probe_period_s=0.2,
+    )
+    telemetry = TelemetrySettings(otlp_endpoint=spans.endpoint, export_delay_ms=100)
+    registry = HostRegistry()
+
+    async def publish(record: HostRecord) -> None:
+        registry.publish(record)
+
+    host = TritonHost(settings, "host-1", publish, telemetry)
+    await host.start()
+    connection = TritonConnection(host.record.url)
+    channel = grpc.aio.insecure_channel(host.record.url)
+    control = ServerControl(host.record.url)
+    async with HostDirectory(registry.changes) as directory:
+        client = TritonModelClient(directory, manifests, max_in_flight=500)
+        await directory.wait_until(lambda _: bool(directory.hosts_with("gather")), 10.0)
+        yield Served(
+            host=host,
+            client=client,
+            directory=directory,
+            connection=connection,
+            control=control,
+            stub=service_pb2_grpc.GRPCInferenceServiceStub(channel),
+        )
+        await client.close()
+    await connection.close()
+    await control.close()
+    await channel.close()
+    await host.stop()
+
+
+def context(milliseconds: float = 20_000.0) -> RequestContext:
+    return RequestContext(deadline=Deadline.after_ms(milliseconds))
+
+
+def loops(times: int) -> dict[str, NDArray[Any]]:
+    """Input of `slow`."""
+    return {"x": np.full((1, 4), times, np.float32)}
+
+
+def raw(
+    model: str, x: NDArray[Any], *, name: str = "x", dtype: str = "FP32", version: str = ""
+) -> Any:
+    """A request that no contract has checked."""
+    request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    request.inputs.add(name=name, datatype=dtype).shape.extend(x.shape)
+    request.raw_input_contents.append(x.tobytes())
+    return request
+
+
+ONES = np.ones((1, 4), np.float32)
+
+
+# ---- answers -----------------------------------------------------------------------------------
+
+
+async def test_start_tells_what_serves(served: Served) -> None:
+    record = served.host.record
+    assert dict(record.ready_models) == {"add": 1, "slow": 1, "gather": 1}
+    assert record.detail == ""
+    assert (await served.control.server_name(5.0)).startswith("host-1-")
+
+
+async def test_answers_are_those_of_the_model_whatever_is_joined(served: Served) -> None:
+    """Many requests at once, of different shapes: each gets its own rows back."""
+    rng = np.random.default_rng(3)
+    batches = [
+        rng.normal(size=(rng.integers(1, 5), rng.integers(1, 4))).astype(np.float32)
+        for _ in range(300)
+    ]
+    before = await served.statistics("add")
+    outputs = await asyncio.gather(
+        *(served.client.infer("add", {"x": batch}, context()) for batch in batches)
+    )
+    for batch, output in zip(batches, outputs, strict=True):
+        assert np.array_equal(output.floats("y"), batch + batch)
+    after = await served.statistics("add")
+    rows = after.inference_count - before.inference_count
+    assert rows == sum(len(batch) for batch in batches)
+    # Requests were joined: several rows, and several requests, an execution.
+    assert after.execution_count - before.execution_count < len(batches) * 0.8
+
+
+async def test_one_bad_request_does_not_spoil_its_batch(served: Served) -> None:
+    values = [index % 5 for index in range(60)]  # 4 is beyond the table
+    outcomes = await asyncio.gather(
+        *(
+            served.client.infer("gather", {"x": np.full((1, 2), value, np.int64)}, context())
+            for value in values
+        ),
+        return_exceptions=True,
+    )
+    for value, outcome in zip(values, outcomes, strict=True):
+        if value == 4:
+            assert isinstance(outcome, ModelContractViolated)
+            assert "out of data bounds" in outcome.message
+        else:
+            assert not isinstance(outcome, BaseException)
+            assert outcome.floats("y").tolist() == [[value + 1.0, value + 1.0]]
+
+
+# ---- refusals ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "text"),
+    [
+        (raw("nope", ONES), HostLost, "unknown model: 'nope' is not found"),
+        (raw("add", ONES, version="7"), HostLost, "'add' version 7 is not found"),
+        (raw("add", ONES, name="q"), ModelContractViolated, "unexpected inference input 'q'"),
+        (raw("add", ONES, dtype="INT64"), ModelContractViolated, "data-type is 'INT64'"),
+        (raw("add", ONES[0]), ModelContractViolated, "unexpected shape for input 'x'"),
+        (raw("add", np.ones((9, 1), np.float32)), ModelContractViolated, "must be <= 8"),
+        (raw("add", ONES, version="x"), ModelContractViolated, "version string 'x'"),
+    ],
+    ids=["model", "version", "input", "dtype", "rank", "batch", "version-text"],
+)
+async def test_what_triton_refuses_keeps_its_meaning(
+    served: Served, request_: Any, kind: type[CartwrightError], text: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        await served.connection.infer(request_, 1, context())
+    assert text in caught.value.message
+
+
+async def test_a_model_that_no_host_has_is_refused_here(served: Served) -> None:
+    with pytest.raises(ModelUnavailable, match=r"missing is not ready .*\(host-1: ready\)"):
+        await served.client.infer("missing", {"x": ONES}, context())
+
+
+async def test_a_full_queue_sheds_at_once(served: Served) -> None:
+    """Five may wait, beside those that run; the others hear of it while the first still runs."""
+    first = await _begin(served)
+    refused: list[Overloaded] = []
+
+    async def ask() -> None:
+        try:
+            await served.client.infer("slow", loops(SHORT), context())
+        except Overloaded as error:
+            refused.append(error)
+
+    others = [asyncio.create_task(ask()) for _ in range(20)]
+    await until(lambda: len(refused) >= 10)
+    assert not first.done()
+    assert all("Exceeds maximum queue size" in error.message for error in refused)
+    await asyncio.gather(first, *others)
+    assert len(refused) < 20
+
+
+async def test_a_request_that_waits_too_long_is_refused_by_triton(served: Served) -> None:
+    """Triton's own timeout, far below that of the call."""
+    first = await _begin(served)
+
+    async def ask() -> Any:
+        request = raw("slow", loops(SHORT)["x"])
+        request.parameters["timeout"].int64_param = 1_000
+        return await served.stub.ModelInfer(request, timeout=20.0)
+
+    outcomes = await asyncio.gather(*(ask() for _ in range(4)), return_exceptions=True)
+    await first
+    texts = {outcome.details() for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)}
+    assert texts == {"Request timeout expired"}
+
+
+async def test_a_deadline_ends_the_wait_and_the_work(served: Served) -> None:
+    """The request is dropped from the queue when its deadline passes: it is never executed."""
+    before = await served.statistics("slow")
+    first = await _begin(served)
+    outcomes = await asyncio.gather(
+        *(served.client.infer("slow", loops(LONG), context(30.0)) for _ in range(3)),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
+    assert not first.done()
+    await first
+    assert await _executions_since(served, before) == 2
+
+
+async def test_without_time_nothing_is_sent(served: Served) -> None:
+    before = await served.statistics("add")
+    with pytest.raises(DeadlineExceeded, match="no time left"):
+        await served.client.infer("add", {"x": ONES}, context(-1.0))
+    assert (await served.statistics("add")).inference_count == before.inference_count
+
+
+async def test_a_cancelled_request_costs_no_execution(served: Served) -> None:
+    before = await served.statistics("slow")
+    first = await _begin(served)
+    waiting = [
+        asyncio.create_task(served.client.infer("slow", loops(LONG), context())) for _ in range(3)
+    ]
+
+    async def all_wait() -> bool:
+        return await served.pending("slow") >= len(waiting)
+
+    await until(all_wait)
+    for task in waiting:
+        task.cancel()
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+    assert not first.done()
+    assert served.client.in_flight("host-1") == 1
+    await first
+    assert await _executions_since(served, before) == 2
+
+
+async def _executions_since(served: Served, before: Any) -> int:
+    """Executions of `slow`, with that of one more request behind all others."""
+    await served.client.infer("slow", loops(SHORT), context())
+    executions = 0
+
+    # Triton counts an execution after it has answered.
+    async def counted() -> bool:
+        nonlocal executions
+        after = await served.statistics("slow")
+        executions = after.execution_count - before.execution_count
+        return executions >= 2
+
+    await until(counted)
+    return executions
+
+
+async def _begin(served: Served) -> asyncio.Task[Any]:
+    """Starts a long request and returns once Triton has it, so that later ones come after it."""
+    task = asyncio.create_task(served.client.infer("slow", loops(LONG), context()))
+    # Over the same connection, hence received later.
+    await served.client.infer("add", {"x": ONES}, context())
+    assert not task.done()
+    return task
+
+
+# ---- supervision of models ---------------------------------------------------------------------
+
+
+async def test_a_model_that_got_lost_is_loaded_again(served: Served) -> None:
+    await served.control.unload("gather", 10.0)
+    request = raw("gather", np.zeros((1, 1), np.int64), dtype="INT64")
+    with pytest.raises(HostLost, match="has no available versions"):
+        await served.connection.infer(request, 1, context())
+
+    async def answers() -> bool:
+        try:
+            await served.client.infer("gather", {"x": np.zeros((1, 1), np.int64)}, context())
+        except ModelUnavailable:
+            return False
+        return True
+
+    await until(answers)
+    assert served.host.record.restarts == 0
+
+
+# ---- around the host ---------------------------------------------------------------------------
+
+
+async def test_a_host_given_by_its_url_is_found_and_used(served: Served) -> None:
+    url = served.host.record.url
+    nobody = "127.0.0.1:9"
+    async with (
+        StaticHosts((url, nobody), probe_period_s=0.1) as hosts,
+        HostDirectory(hosts.changes) as directory,
+    ):
+        await directory.wait_until(
+            lambda records: {r.host_id: r.state for r in records} == {url: "ready", nobody: "down"},
+            10.0,
+        )
+        client = TritonModelClient(directory, {"add": manifest("add")}, rng=random.Random(1))
+        output = await client.infer("add", {"x": ONES}, context())
+        assert output.floats("y").tolist() == [[2.0] * 4]
+        await client.close()
+
+
+class Recorder(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Answers like `add` and keeps what came with the request."""
+
+    def __init__(self) -> None:
+        self.timeout_us = 0
+        self.remaining_s = 0.0
+        self.metadata: dict[str, str] = {}
+
+    async def ModelInfer(self, request: Any, call: Any) -> Any:  # noqa: N802 - gRPC's name
+        self.timeout_us = request.parameters["timeout"].int64_param
+        self.remaining_s = call.time_remaining()
+        self.metadata = dict(call.invocation_metadata())
+        values = np.frombuffer(request.raw_input_contents[0], np.float32) * 2
+        response = service_pb2.ModelInferResponse(model_version="1")
+        response.outputs.add(name="y", datatype="FP32").shape.extend(request.inputs[0].shape)
+        response.raw_output_contents.append(values.tobytes())
+        return response
+
+
+async def test_the_remaining_time_goes_with_the_request() -> None:
+    recorder = Recorder()
+    server = grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(recorder, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    connection = TritonConnection(f"127.0.0.1:{port}")
+    await connection.infer(raw("add", ONES), 1, context(3000.0))
+    await connection.close()
+    await server.stop(None)
+    assert 2_500_000 < recorder.timeout_us <= 3_000_000
+    assert 2.4 < recorder.remaining_s <= 3.1
+    # Not traced, so nothing is added.
+    assert "traceparent" not in recorder.metadata
+
+
+async def test_tritons_spans_hang_below_the_call(served: Served, spans: SpanReceiver) -> None:
+    configure_tracing(TelemetrySettings(otlp_endpoint=spans.endpoint, export_delay_ms=50), "test")
+    try:
+        tracing = active_tracing()
+        assert tracing is not None
+        root = tracing.tracer.start_span("root", context=Context())
+        request = context()
+        request.span_context = trace.set_span_in_context(root, Context())
+        await served.client.infer("add", {"x": ONES}, request)
+        root.end()
+        trace_id = trace.format_trace_id(root.get_span_context().trace_id)
+        assert await asyncio.to_thread(flush_tracing)
+        found = await asyncio.to_thread(
+            spans.wait_for,
+            trace_id,
+            lambda seen: {"compute"} <= {span.name for span in seen},
+            10.0,
+        )
+    finally:
+        shutdown_tracing()
+    by_id = {span.span_id: span for span in found}
+    chain = []
+    span = next(span for span in found if span.name == "compute")
+    while True:
+        chain.append(span.name)
+        if not span.parent_id:
+            break
+        span = by_id[span.parent_id]
+    assert chain == [
+        "compute",
+        "add",
+        "InferRequest",
+        "inference.GRPCInferenceService/ModelInfer",
+        "root",
+    ]
+    call = next(s for s in found if s.name.endswith("ModelInfer"))
+    assert call.attributes["cartwright.model"] == "add"
+    assert call.attributes["server.port"] == int(served.connection.url.partition(":")[2])
