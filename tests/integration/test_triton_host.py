@@ -221,7 +221,7 @@ async def test_the_log_is_kept_over_starts(bench: Bench) -> None:
     for _ in range(2):
         host = bench.host()
         await host.start()
-        await host.stop()
+        await host.stop(patience_s=0.0)
     text = (bench.folder / "log" / "host-1.log").read_text()
     assert text.count("Started GRPCInferenceService") == 2
 
