@@ -18,7 +18,7 @@ from pathlib import Path
 from serving.errors import StartupError
 from serving.models.repository import ModelRepository
 from serving.settings import Settings, export_environment
-from serving.stores.shop_files import shop_name
+from serving.stores.sqlite_stores import open_stores
 from serving.triton.installation import locate_tritonserver
 
 LOOPBACK = "127.0.0.1"
@@ -40,8 +40,8 @@ def check_before_start(settings: Settings) -> None:
     """Finds in a second what would otherwise fail after a minute of starting.
 
     Raises:
-        StartupError: a port is taken, a model or the shop is missing or corrupt, or tritonserver
-            is not there; names the setting or the file.
+        StartupError: a port is taken, a model or the shop is missing or corrupt, the stores cannot
+            be written, or tritonserver is not there; names the setting or the file.
     """
     for field, port in (
         ("server.grpc_port", settings.server.grpc_port),
@@ -52,7 +52,8 @@ def check_before_start(settings: Settings) -> None:
     repository = ModelRepository(settings.triton.model_repository)
     for model in settings.triton.models:
         repository.latest(model).verify()
-    shop_name(settings.stores.shop)
+    # Imports a new shop as well, so that the replicas do not wait for each other's import.
+    open_stores(settings.stores).close()
     if settings.triton.mode == "managed":
         locate_tritonserver(settings.triton)
 
