@@ -19,6 +19,7 @@ from serving.triton.control import ProbeFailed
 from serving.triton.installation import prepare_installation
 from serving.triton.records import HostRecord, HostState, Publish, RecordPublisher
 from serving.triton.server import STOP_PATIENCE_S, PortTaken, Server, ServerLost
+from serving.triton.verification import VerifiedModels
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class TritonHost:
         self._settings = settings
         self._choose_ports = choose_ports
         self._telemetry = telemetry
-        self._repository = ModelRepository(settings.model_repository.absolute())
+        self._models = VerifiedModels(ModelRepository(settings.model_repository.absolute()))
         self._publisher = RecordPublisher(publish)
         self._record = HostRecord(host_id=host_id)
         self._server: Server | None = None
@@ -218,7 +219,7 @@ class TritonHost:
                     try:
                         self._server = server = await Server.launch(
                             installation=installation,
-                            models=self._repository,
+                            models=self._models,
                             host_id=self._record.host_id,
                             log=log,
                             telemetry=self._telemetry,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from serving.errors import StartupError
-from serving.models.repository import ModelRepository
 from serving.settings import TelemetrySettings
 from serving.triton.command import EXIT_TIMEOUT_S, LOOPBACK, Ports, server_command
 from serving.triton.control import ProbeFailed, ServerControl
@@ -15,6 +14,7 @@ from serving.triton.installation import TritonInstallation
 from serving.triton.process import ServerProcess
 from serving.triton.shared_memory import new_prefix, remove_orphans, remove_regions
 from serving.triton.stubs import StubWatch
+from serving.triton.verification import VerifiedModels
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Server:
     """A running tritonserver. Made by `launch`; ends with `stop` or `discard`."""
 
     def __init__(
-        self, process: ServerProcess, ports: Ports, name: str, prefix: str, models: ModelRepository
+        self, process: ServerProcess, ports: Ports, name: str, prefix: str, models: VerifiedModels
     ) -> None:
         self.process = process
         self.url = f"{LOOPBACK}:{ports.grpc}"
@@ -54,7 +54,7 @@ class Server:
         cls,
         *,
         installation: TritonInstallation,
-        models: ModelRepository,
+        models: VerifiedModels,
         host_id: str,
         log: Path,
         telemetry: TelemetrySettings | None,
@@ -65,7 +65,7 @@ class Server:
         Raises:
             PortTaken: worth another try.
             ServerLost: it ended.
-            StartupError: the log cannot be written.
+            StartupError: the log cannot be written, or the program not be started.
         """
         remove_orphans()
         name = f"{host_id}-{secrets.token_hex(4)}"
@@ -80,11 +80,13 @@ class Server:
         )
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
+            log.touch()
+        except OSError as error:
+            raise StartupError(f"triton.log_folder: {log}: cannot be written: {error}") from error
+        try:
             process = await ServerProcess.spawn(command, installation.environment, log, prefix)
         except OSError as error:
-            raise StartupError(
-                f"triton.log_folder: {log}: tritonserver cannot be started: {error}"
-            ) from error
+            raise StartupError(f"triton.binary: cannot be started: {error}") from error
         server = cls(process, ports, name, prefix, models)
         try:
             await server.while_running(server._answers())
@@ -127,10 +129,7 @@ class Server:
             StartupError: a file is missing or changed, or the server refuses; with the reason.
             ProbeFailed: the server did not answer.
         """
-        try:
-            await asyncio.to_thread(self._models.latest(model).verify)
-        except OSError as error:
-            raise StartupError(f"model {model}: its files cannot be read: {error}") from error
+        await asyncio.to_thread(self._models.verify, model)
         await self.control.load(model, timeout_s)
 
     async def stop(self, patience_s: float) -> None:
