@@ -6,17 +6,19 @@ One class serves all services, because Ray Serve dispatches on the last part of 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 
 from grpc_health.v1 import health_pb2
 
 from serving.assembly import Pipelines
 from serving.context import RequestContext
+from serving.errors import InvalidRequest
 from serving.ingress import decode, encode
 from serving.ingress.call import Admission, Method, server_stream, unary
 from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, MODELS, Health
 from serving.ingress.models import ModelsView
-from serving.ingress.status import GrpcContext
+from serving.ingress.status import GrpcContext, answer_with_error
 from serving.ingress.watch import watch
 from serving.pipelines.turn import TurnOutcome
 from serving.protos import commerce_pb2 as pb
@@ -80,14 +82,19 @@ class Ingress:
 
         async def work(context: RequestContext) -> AsyncGenerator[pb.ConverseEvent, None]:
             turn = decode.turn(request, self._limits, self._dialogue)
-            async for told in watch(partial(self._pipelines.converse, turn, context)):
-                if isinstance(told, TurnOutcome):
-                    yield pb.ConverseEvent(done=encode.turn(told, context.report()))
-                else:
-                    yield encode.turn_event(told)
+            run = partial(self._pipelines.converse, turn, context)
+            # Closed here and not by the garbage collector, as everywhere on the way to the caller.
+            async with aclosing(watch(run)) as events:
+                async for told in events:
+                    if isinstance(told, TurnOutcome):
+                        yield pb.ConverseEvent(done=encode.turn(told, context.report()))
+                    else:
+                        yield encode.turn_event(told)
 
-        async for event in server_stream(self._converse_stream, request, grpc_context, work):
-            yield event
+        stream = server_stream(self._converse_stream, request, grpc_context, work)
+        async with aclosing(stream) as events:
+            async for event in events:
+                yield event
 
     async def Understand(  # noqa: N802
         self, request: pb.UnderstandRequest, grpc_context: GrpcContext
@@ -251,7 +258,11 @@ class Ingress:
         """The same, told at once and at every change, until the caller goes away."""
         told: int | None = None
         while True:
-            status = self._health.status(request)
+            try:
+                status = self._health.status(request)
+            except InvalidRequest as error:
+                answer_with_error(grpc_context, error)
+                return
             if status != told:
                 told = status
                 yield health_pb2.HealthCheckResponse(status=status)

@@ -2,7 +2,7 @@
 
 from asyncio import timeout
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -103,11 +103,14 @@ async def server_stream(
     grpc_context: GrpcContext,
     work: Callable[[RequestContext], AsyncGenerator[Event, None]],
 ) -> AsyncGenerator[Event, None]:
-    """Runs a server-streaming call. An error ends the stream with its status."""
+    """Runs a server-streaming call. An error ends the stream with its status.
+
+    Close it when it is left early: the work then ends before its place is free again.
+    """
     metadata = dict(grpc_context.invocation_metadata())
     try:
-        async with _accepted(method, request, metadata) as context:
-            async for event in work(context):
+        async with _accepted(method, request, metadata) as context, aclosing(work(context)) as told:
+            async for event in told:
                 yield event
     except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a status here
         answer_with_error(grpc_context, error)

@@ -36,6 +36,7 @@ class Health:
         """State of the service named in the request.
 
         Raises:
+            InvalidRequest: the request could not be decoded.
             NotFound: there is no such service.
         """
         if isinstance(request, Undecodable):
@@ -49,7 +50,11 @@ class Health:
         return state(status=state.SERVING if serving else state.NOT_SERVING)
 
     def status(self, request: Any) -> int:
-        """Like `check`, but with SERVICE_UNKNOWN for an unknown service, as Watch wants it."""
+        """Like `check`, but with SERVICE_UNKNOWN for an unknown service, as Watch wants it.
+
+        Raises:
+            InvalidRequest: the request could not be decoded.
+        """
         try:
             return int(self.check(request).status)
         except NotFound:

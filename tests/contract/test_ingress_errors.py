@@ -151,6 +151,14 @@ async def test_invalid_utf8_names_the_request(served: Served) -> None:
     assert "UTF-8" in (caught.value.details() or "")
 
 
+async def test_invalid_utf8_is_refused_by_the_health_watch_too(served: Served) -> None:
+    watch = served.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await watch(b"\x0a\x02\xff\xfe", timeout=10).read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "UTF-8" in (caught.value.details() or "")
+
+
 async def test_truncated_bytes_are_refused(served: Served) -> None:
     call = served.channel.unary_unary(f"{AGENT}/Converse")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
