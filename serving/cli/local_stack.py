@@ -8,18 +8,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from serving.client import CommerceClient
-from serving.errors import StartupError, Unavailable
+from serving.errors import DeadlineExceeded, StartupError, Unavailable
 from serving.settings import child_environment
 
 START_TIMEOUT_S = 150.0
 STOP_TIMEOUT_S = 60.0
+HEALTH_DEADLINE_MS = 2000.0
 _SERVING_ON = re.compile(r"^serving on (\S+:\d+)")
 _LAST_LINES = 20
 
@@ -37,11 +38,13 @@ class LocalStack:
 
     def tritonservers(self) -> list[psutil.Process]:
         """The model hosts' server processes."""
-        return [
-            child
-            for child in self.process.children(recursive=True)
-            if child.name() == "tritonserver" and child.status() != psutil.STATUS_ZOMBIE
-        ]
+        servers = []
+        for child in self.process.children(recursive=True):
+            # Processes of the stack come and go while they are looked at.
+            with suppress(psutil.NoSuchProcess):
+                if child.name() == "tritonserver" and child.status() != psutil.STATUS_ZOMBIE:
+                    servers.append(child)
+        return servers
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def local_stack(overrides: Mapping[str, str], folder: Path | None = None) -> Ite
         output = _Output(process)
         try:
             address = output.wait_for_address(began + START_TIMEOUT_S)
-            _wait_until_serving(address, process, began + START_TIMEOUT_S)
+            _wait_until_serving(address, output, began + START_TIMEOUT_S)
             yield LocalStack(
                 address=address,
                 process=psutil.Process(process.pid),
@@ -85,24 +88,6 @@ def local_stack(overrides: Mapping[str, str], folder: Path | None = None) -> Ite
         finally:
             _stop(process)
             output.close()
-
-
-def wait_until_serving(client: CommerceClient, timeout_s: float) -> float:
-    """Waits until the health of the whole server is SERVING; returns the seconds it took.
-
-    Raises:
-        StartupError: it was not in time.
-    """
-    began = time.monotonic()
-    while time.monotonic() - began < timeout_s:
-        try:
-            if client.health(deadline_ms=2000) == "SERVING":
-                return time.monotonic() - began
-        except Unavailable:
-            # The ingress itself is not reachable yet.
-            pass
-        time.sleep(0.1)
-    raise StartupError(f"not SERVING after {timeout_s:.0f} s")
 
 
 class _Output:
@@ -137,8 +122,18 @@ class _Output:
             )
             if self._address:
                 return self._address
-            what = "ended" if self._ended else "did not start in time"
-            raise StartupError(f"cartwright serve {what}: " + " | ".join(self._lines))
+        raise self.failure("ended" if self.ended else "did not start in time")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the child is gone; what it started may still hold its output open."""
+        with self._news:
+            return self._ended or self._process.poll() is not None
+
+    def failure(self, what: str) -> StartupError:
+        """The error to raise, with the child's last lines."""
+        with self._news:
+            return StartupError(f"cartwright serve {what}: " + " | ".join(self._lines))
 
     def close(self) -> None:
         self._thread.join(timeout=STOP_TIMEOUT_S)
@@ -146,18 +141,20 @@ class _Output:
             self._process.stdout.close()
 
 
-def _wait_until_serving(
-    address: str, process: "subprocess.Popen[str]", give_up_at_s: float
-) -> None:
+def _wait_until_serving(address: str, output: _Output, give_up_at_s: float) -> None:
     with CommerceClient(address, channels=1) as client:
         while True:
             try:
-                wait_until_serving(client, 1.0)
-            except StartupError:
-                if process.poll() is not None or time.monotonic() > give_up_at_s:
-                    raise
-            else:
-                return
+                if client.health(deadline_ms=HEALTH_DEADLINE_MS) == "SERVING":
+                    return
+            except (Unavailable, DeadlineExceeded):
+                # The ingress is not reachable yet, or busy with its own start.
+                pass
+            if output.ended:
+                raise output.failure("ended")
+            if time.monotonic() > give_up_at_s:
+                raise output.failure("was not SERVING in time")
+            time.sleep(0.1)
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:
