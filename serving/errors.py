@@ -20,6 +20,10 @@ Every constructor argument stands in ``args``, so that errors survive pickling b
 
 import grpc
 
+# Trailing metadata beside the status: of `Overloaded`, and of `Internal`.
+RETRY_AFTER_KEY = "retry-after-ms"
+ERROR_ID_KEY = "error-id"
+
 
 class CartwrightError(Exception):
     """Base of all errors that the stack raises on purpose."""

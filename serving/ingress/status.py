@@ -6,12 +6,17 @@ from typing import Any, Protocol
 
 import grpc
 
-from serving.errors import CartwrightError, Internal, Overloaded, StartupError
+from serving.errors import (
+    ERROR_ID_KEY,
+    RETRY_AFTER_KEY,
+    CartwrightError,
+    Internal,
+    Overloaded,
+    StartupError,
+)
 
 logger = logging.getLogger(__name__)
 
-RETRY_AFTER_KEY = "retry-after-ms"
-ERROR_ID_KEY = "error-id"
 # gRPC sends details in an HTTP/2 header; long ones are cut.
 MAX_DETAILS_CHARS = 1024
 

@@ -5,6 +5,8 @@ from typing import Any
 import grpc
 
 from serving.errors import (
+    ERROR_ID_KEY,
+    RETRY_AFTER_KEY,
     CartwrightError,
     DeadlineExceeded,
     Internal,
@@ -15,9 +17,6 @@ from serving.errors import (
     Unauthenticated,
     Unavailable,
 )
-
-RETRY_AFTER_KEY = "retry-after-ms"
-ERROR_ID_KEY = "error-id"
 
 _BY_CODE: dict[grpc.StatusCode, type[CartwrightError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,

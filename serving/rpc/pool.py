@@ -10,9 +10,6 @@ from typing import Any
 
 from serving.rpc.methods import Method, Reply, Request
 
-# What one connection to the ingress carries at once.
-STREAMS_A_CONNECTION = 100
-
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Without it, channels with the same target share one connection.
     ("grpc.use_local_subchannel_pool", 1),

@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving import errors
+from serving.errors import ERROR_ID_KEY, RETRY_AFTER_KEY
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
-from serving.ingress.status import ERROR_ID_KEY, RETRY_AFTER_KEY
 from serving.protos import commerce_pb2 as pb
 from serving.protos import commerce_pb2_grpc
 from serving.settings import Settings
