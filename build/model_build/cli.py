@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from model_build.build import BuildOptions, build
 from model_build.data.csv_rows import DataError
-from model_build.evaluate import metrics_table
+from model_build.evaluate import metrics_tables
 from model_build.profiles import PROFILES
 from model_build.progress import Bars
 from serving.errors import StartupError
@@ -37,10 +37,6 @@ def build_command(data: Path | None, seed: int, profile: str, repository: Path, 
     """Train, export and publish the models, and write the shop.
 
     What is there already, made from the same code, data, seed and tools, is not made again.
-
-    Raises:
-        StartupError: data is missing or malformed, a folder cannot be written, or an export does
-            not do what its model does; names the path or the figures.
     """
     console = Console()
 
@@ -61,7 +57,8 @@ def build_command(data: Path | None, seed: int, profile: str, repository: Path, 
     except KeyboardInterrupt:
         say("interrupted; nothing half-made was published")
         raise SystemExit(_INTERRUPTED) from None
-    console.print(metrics_table(outcome.manifest for outcome in report.models))
+    for table in metrics_tables(outcome.manifest for outcome in report.models):
+        console.print(table)
     say(
         f"{report.seconds:.1f} s in all, peak memory {report.peak_memory_gib:.2f} GiB; "
         f"models in {repository}, shop in {shop}"

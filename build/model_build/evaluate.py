@@ -1,9 +1,9 @@
-"""Held-out figures of published models as a table, beside the trivial baseline and alternatives.
+"""Held-out figures of published models as tables, beside the trivial baseline and alternatives.
 
 python -m model_build.evaluate [REPOSITORY]
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -15,7 +15,7 @@ from serving.errors import StartupError
 from serving.models.manifest import ModelManifest
 from serving.models.repository import ModelRepository
 
-# What the plain names among the baseline's figures stand for.
+# Who the plain names among the baseline's figures belong to.
 BASELINES = {
     "understanding": "majority",
     "candidates": "most popular",
@@ -24,43 +24,45 @@ BASELINES = {
 }
 
 
-def metrics_table(manifests: Iterable[ModelManifest]) -> Table:
-    """One row a figure: the model's, its baseline's, and those of other contenders."""
-    table = Table(title="Held-out figures", title_justify="left")
-    for heading in ("model", "figure", "value", "baseline", "others"):
-        table.add_column(heading, justify="right" if heading == "value" else "left")
+def metrics_tables(manifests: Iterable[ModelManifest]) -> Iterator[Table]:
+    """One table a model that has figures: a row a figure, a column for it and each contender."""
     for manifest in manifests:
-        first = True
-        for name, value in manifest.metrics.items():
+        if not manifest.metrics:
+            continue
+        contenders = _contenders(manifest)
+        table = Table(
+            title=f"{manifest.model} {manifest.version}, held out: {manifest.data_name}",
+            title_justify="left",
+            title_style="bold",
+        )
+        table.add_column("figure", no_wrap=True)
+        table.add_column("model", justify="right", style="bold")
+        for contender in contenders:
+            table.add_column(contender, justify="right")
+        for figure, value in manifest.metrics.items():
+            others = (figures.get(figure) for figures in contenders.values())
             table.add_row(
-                f"{manifest.model} {manifest.version}" if first else "",
-                name.replace("_", " ").replace(".", ": "),
+                figure.replace("_", " ").replace(".", ": "),
                 f"{value:.4f}",
-                _baseline(manifest, name),
-                _others(manifest, name),
+                *("" if other is None else f"{other:.4f}" for other in others),
             )
-            first = False
-        if not first:
-            table.add_row("", f"[dim]data: {manifest.data_name}[/dim]", "", "", "")
-            table.add_section()
-    return table
+        yield table
 
 
-def _baseline(manifest: ModelManifest, figure: str) -> str:
-    value = manifest.baseline_metrics.get(figure)
-    if value is None:
-        return ""
-    return f"{value:.4f} {BASELINES.get(manifest.model, '')}".rstrip()
+def _contenders(manifest: ModelManifest) -> dict[str, dict[str, float]]:
+    """What the model is compared with: figures by contender, the trivial baseline first.
 
-
-def _others(manifest: ModelManifest, figure: str) -> str:
-    """Figures of contenders: names of the form "contender.figure"."""
-    found = []
+    A figure of another contender is recorded as "contender.figure". A figure of the model may have
+    such a prefix as well, then it names the data: those are the baseline's.
+    """
+    contenders: dict[str, dict[str, float]] = {BASELINES.get(manifest.model, "baseline"): {}}
     for name, value in manifest.baseline_metrics.items():
-        contender, dot, what = name.rpartition(".")
-        if dot and what == figure:
-            found.append(f"{value:.4f} {contender.replace('_', ' ')}")
-    return ", ".join(found)
+        contender, _, figure = name.rpartition(".")
+        if name in manifest.metrics or not contender:
+            next(iter(contenders.values()))[name] = value
+        else:
+            contenders.setdefault(contender.replace("_", " "), {})[figure] = value
+    return contenders
 
 
 @click.command()
@@ -72,7 +74,9 @@ def main(repository: Path) -> None:
         manifests = [known.latest(model).manifest for model in SPECS]
     except StartupError as error:
         raise click.ClickException(error.message) from error
-    Console().print(metrics_table(manifests))
+    console = Console()
+    for table in metrics_tables(manifests):
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,9 @@ class RankerSettings:
     epochs: int
     lists_per_batch: int = 16
     learning_rate: float = 1e-3
+    # Of what is learnt of single products and categories: there are thousands of them and few
+    # purchases of each in the lists, so they may only move a little from "no opinion".
+    vocabulary_learning_rate: float = 1e-5
     weight_decay: float = 0.02
 
 
@@ -167,11 +170,18 @@ def _fit(
     tracker: Tracker,
 ) -> None:
     steps = settings.epochs * -(-len(lists) // settings.lists_per_batch)
+    vocabulary = [*model.weights.parameters(), *model.vectors.parameters()]
+    known = {id(p) for p in vocabulary}
+    rates = [settings.vocabulary_learning_rate, settings.learning_rate]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        [
+            {"params": vocabulary, "lr": rates[0]},
+            {"params": [p for p in model.parameters() if id(p) not in known], "lr": rates[1]},
+        ],
+        weight_decay=settings.weight_decay,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=settings.learning_rate * 3, total_steps=steps, pct_start=0.2
+        optimizer, max_lr=[3 * rate for rate in rates], total_steps=steps, pct_start=0.2
     )
     model.train()
     batches = (
