@@ -54,8 +54,8 @@ config: $(INSTALLED) ## generate config.pbtxt of every model from its spec
 bench: $(INSTALLED) ## measure latency of Understand and Converse against a running stack of its own
 	$(BIN)/python loadtest/bench.py
 
-load: $(INSTALLED) ## load a running stack (`make serve`) for a minute
-	$(BIN)/python loadtest/bench.py --address 127.0.0.1:9000 --seconds 30
+load: $(INSTALLED) ## load the running stack of this folder (`make serve`) for a minute
+	$(BIN)/python loadtest/bench.py --running --rounds 1 --seconds 15
 
 lock: $(INSTALLED) ## write the installed versions into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > constraints.txt
@@ -63,4 +63,4 @@ lock: $(INSTALLED) ## write the installed versions into constraints.txt
 clean: ## delete caches, state and built models; sources in build/ stay
 	rm -rf var .pytest_cache .mypy_cache .ruff_cache dist
 	find model_repository -mindepth 2 -maxdepth 2 -type d -exec rm -rf {} +
-	find serving build/model_build tests loadtest -name __pycache__ -type d -prune -exec rm -rf {} +
+	find serving tests loadtest -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Latency and CPU of Understand and Converse: closed loop, 1 and 16 in flight, side by side.
 
-Starts a stack of its own (`cartwright serve` on a free port) unless --address names one, and prints
+Starts a stack of its own (`cartwright serve` on a free port) unless --running is given, and prints
 requests/s, p50, p99 and, for a stack of its own, CPU milliseconds a request by process.
 """
 
@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,6 +23,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from serving.cli.connection import default_address
 from serving.cli.local_stack import local_stack
 from serving.client import AsyncCommerceClient
 
@@ -45,7 +47,8 @@ PROCESSES = (
     (":ModelHost", "host supervisor"),
 )
 
-Call = Callable[[AsyncCommerceClient, int], Awaitable[object]]
+# The client, the worker's name, and which of its requests this is.
+Call = Callable[[AsyncCommerceClient, str, int], Awaitable[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +66,15 @@ class Result:
     cpu_ms: dict[str, float]
 
 
-async def _understand(client: AsyncCommerceClient, index: int) -> object:
+async def _understand(client: AsyncCommerceClient, _worker: str, index: int) -> object:
     return await client.understand(TEXTS[index % len(TEXTS)], deadline_ms=DEADLINE_MS)
 
 
-async def _converse(client: AsyncCommerceClient, index: int) -> object:
-    # A new session every eight turns, as conversations are.
+async def _converse(client: AsyncCommerceClient, worker: str, index: int) -> object:
+    # A new session after as many turns as there are texts.
     return await client.converse(
         TEXTS[index % len(TEXTS)],
-        session_id=f"bench-{os.getpid()}-{index // len(TEXTS)}-{index % len(TEXTS)}",
+        session_id=f"{worker}-{index // len(TEXTS)}",
         deadline_ms=DEADLINE_MS,
     )
 
@@ -86,20 +89,21 @@ async def measure(
     call = METHODS[method]
     latencies_ms: list[float] = []
     errors = 0
-    numbers = count()
 
     async with AsyncCommerceClient(address, channels=min(4, in_flight)) as client:
-        for index in range(8):
-            await call(client, index)
+        run = f"bench-{uuid.uuid4().hex[:8]}"
+        for index in range(len(TEXTS)):
+            await call(client, f"{run}-warm-up", index)
         before = cpu_seconds(tree)
         began = time.perf_counter()
 
-        async def work() -> None:
+        async def work(worker: str) -> None:
             nonlocal errors
+            numbers = count()
             while time.perf_counter() - began < seconds:
                 sent = time.perf_counter()
                 try:
-                    await call(client, next(numbers))
+                    await call(client, worker, next(numbers))
                 except Exception as error:  # noqa: BLE001 - counted, and the first one shown
                     if not errors:
                         print(f"{method}: {error!r}", file=sys.stderr)
@@ -107,7 +111,7 @@ async def measure(
                 else:
                     latencies_ms.append((time.perf_counter() - sent) * 1000.0)
 
-        await asyncio.gather(*(work() for _ in range(in_flight)))
+        await asyncio.gather(*(work(f"{run}-{n}") for n in range(in_flight)))
         elapsed_s = time.perf_counter() - began
         after = cpu_seconds(tree)
     done = max(len(latencies_ms), 1)
@@ -169,7 +173,11 @@ def print_results(results: list[Result]) -> None:
 def main() -> None:
     """Measures every method and level in turn, several rounds, and prints the median round."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", help="a running stack, instead of one of its own")
+    parser.add_argument(
+        "--running",
+        action="store_true",
+        help="load this folder's running stack instead",
+    )
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each load")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 16])
@@ -184,8 +192,8 @@ def main() -> None:
             for level in arguments.in_flight
         ]
 
-    if arguments.address:
-        results = run(arguments.address, None)
+    if arguments.running:
+        results = run(default_address(), None)
     else:
         with local_stack({}) as stack:
             results = run(stack.address, stack.process)

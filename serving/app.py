@@ -18,13 +18,13 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serving.errors import CartwrightError, Overloaded, Unavailable
+from serving.errors import Internal, Overloaded, Unavailable
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
@@ -59,9 +59,9 @@ def build_app(settings: Settings) -> Application:
             num_replicas=settings.triton.hosts,
             max_ongoing_requests=1,
             max_queued_requests=1,
-            health_check_period_s=settings.deployments.agent.health_check_period_s,
-            health_check_timeout_s=settings.deployments.agent.health_check_timeout_s,
-            graceful_shutdown_timeout_s=settings.deployments.agent.graceful_shutdown_timeout_s,
+            health_check_period_s=settings.deployments.host_health_check_period_s,
+            health_check_timeout_s=settings.deployments.host_health_check_timeout_s,
+            graceful_shutdown_timeout_s=settings.deployments.host_graceful_shutdown_timeout_s,
             ray_actor_options={
                 "num_cpus": settings.triton.num_cpus,
                 "num_gpus": settings.triton.num_gpus,
@@ -207,10 +207,16 @@ def _remote_call(
     name: str, handle: DeploymentHandle
 ) -> Callable[[StepCall], Awaitable[StepOutcome[Any]]]:
     async def call(envelope: StepCall) -> StepOutcome[Any]:
+        response = handle.remote(envelope)
         try:
-            outcome: StepOutcome[Any] = await handle.remote(envelope)
+            outcome: StepOutcome[Any] = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
         except BackPressureError as error:
             raise Overloaded(f"the queue of step {name} is full") from error
+        except RayTaskError as error:
+            raise Internal(f"step {name} failed in its own process") from error
         except (RayError, RayServeException) as error:
             raise Unavailable(f"step {name} cannot be reached") from error
         return outcome
@@ -223,8 +229,11 @@ async def _keep_embedding(embed_missing: Callable[[], Awaitable[int]]) -> None:
     while True:
         try:
             worked_on = await embed_missing()
-        except CartwrightError as error:
+        except Unavailable as error:
             logger.info("articles wait for the encoder: %s", error.message)
+            worked_on = 0
+        except Exception:
+            logger.exception("articles could not be given their vectors")
             worked_on = 0
         if not worked_on:
             await asyncio.sleep(EMBED_PERIOD_S)

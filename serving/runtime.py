@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.errors import StartupError
+from serving.errors import StartupError, Unavailable
 from serving.models.repository import ModelRepository
 from serving.settings import Settings, export_environment
 from serving.stores.sqlite_stores import open_stores
@@ -34,6 +34,21 @@ class RunningStack:
     grpc_port: int
     http_port: int
     ray_address: str
+
+    def check(self) -> None:
+        """Looks whether Ray Serve still runs the application.
+
+        Raises:
+            Unavailable: its controller is gone or does not answer.
+        """
+        from ray import serve
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            serve.status()
+        except (RayError, RayServeException) as error:
+            raise Unavailable(f"Ray Serve's controller does not answer: {error}") from error
 
 
 def check_before_start(settings: Settings) -> None:
@@ -80,15 +95,16 @@ def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
     HAProxy's files and ports are fixed in Ray Serve's defaults, which would let two stacks on one
     machine break each other.
     """
-    replica_http, replica_grpc = _free_range(REPLICA_PORTS), _free_range(REPLICA_PORTS)
+    replica_http = _free_range(2 * REPLICA_PORTS, settings.server.grpc_port)
+    replica_grpc = replica_http + REPLICA_PORTS
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": str(int(settings.server.ha_proxy)),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(settings.server.throughput_optimized)),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.server.drain_s),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replica_http),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_http + REPLICA_PORTS),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replica_http + REPLICA_PORTS - 1),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(replica_grpc),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(replica_grpc + REPLICA_PORTS),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(replica_grpc + REPLICA_PORTS - 1),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
@@ -107,7 +123,7 @@ def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
     from ray.serve.api import RunTarget
     from ray.serve.config import HTTPOptions, gRPCOptions
 
-    from serving.app import build_app
+    from serving.app import NAMESPACE, build_app
     from serving.ingress.servicers import IMPORT_PATHS
 
     grpc_port = settings.server.grpc_port or free_port()
@@ -115,10 +131,10 @@ def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
     context = ray.init(
         include_dashboard=False,
         _node_ip_address=LOOPBACK,
-        num_cpus=max(_logical_cpus(settings), 1),
+        num_cpus=_logical_cpus(settings),
         logging_level="ERROR",
         log_to_driver=False,
-        namespace="serve",
+        namespace=NAMESPACE,
     )
     cleanup.callback(ray.shutdown)
     serve.start(
@@ -206,11 +222,13 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_range(length: int) -> int:
-    """First port of a range that lies outside the ephemeral ports and looks unused."""
+def _free_range(length: int, without: int) -> int:
+    """First port of a range outside the ephemeral ports that looks unused, without one port."""
     generator = random.SystemRandom()
     for _ in range(100):
         first = generator.randrange(10_000, 32_000 - length)
-        if all(_is_free(port) for port in range(first, first + 8)):
+        if not first <= without < first + length and all(
+            _is_free(port) for port in range(first, first + 8)
+        ):
             return first
     raise StartupError("no free range of ports between 10000 and 32000 for the replicas")

@@ -51,6 +51,8 @@ class ServerSettings(_Section):
     max_in_flight: Annotated[int, Field(ge=1)] = 96
     """Calls that a replica of the ingress lets in; further ones are refused at once, with a
     retry-after. Health and status are always let in."""
+    max_health_watchers: Annotated[int, Field(ge=1)] = 16
+    """Open grpc.health.v1 Watch streams a replica; each holds one of Ray Serve's places."""
     retry_after_ms: Annotated[int, Field(ge=1)] = 250
     """What a refused caller is told to wait."""
     run_file: Path = Path("var/run/serve.json")
@@ -127,6 +129,10 @@ class DeploymentsSettings(_Section):
     """The ingress with the pipelines."""
     step: DeploymentSettings = DeploymentSettings()
     """Every step that is placed as a deployment."""
+    host_health_check_period_s: Positive = 5.0
+    host_health_check_timeout_s: Positive = 10.0
+    host_graceful_shutdown_timeout_s: Positive = 10.0
+    """Time for a leaving model host to finish its requests and end its tritonserver."""
 
 
 class TritonSettings(_Section):
@@ -192,6 +198,9 @@ class DialogueSettings(_Section):
     """Above it a turn counts as not understood."""
     min_answer_score: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Below it the agent says that it does not know."""
+    orders_for_visitors: bool = True
+    """Whether somebody without a customer id is told of an order by its number alone. A named
+    customer is only ever told of their own."""
     default_top_k: Annotated[int, Field(ge=1)] = 5
     default_sources: Annotated[int, Field(ge=1)] = 3
 
@@ -231,13 +240,19 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @model_validator(mode="after")
-    def _admission_below_serve(self) -> Self:
+    def _limits_fit_each_other(self) -> Self:
         limit = self.deployments.agent.max_ongoing_requests
         if self.server.max_in_flight >= limit:
             raise ValueError(
                 f"server.max_in_flight ({self.server.max_in_flight}) must be below "
                 f"deployments.agent.max_ongoing_requests ({limit}), so that the ingress can still "
                 "answer those it refuses"
+            )
+        shutdown_s = self.deployments.agent.graceful_shutdown_timeout_s
+        if self.server.drain_s >= shutdown_s:
+            raise ValueError(
+                f"server.drain_s ({self.server.drain_s}) must be below "
+                f"deployments.agent.graceful_shutdown_timeout_s ({shutdown_s}), which includes it"
             )
         return self
 

@@ -19,6 +19,7 @@ from model_build.spec import (
     Target,
 )
 from model_build.specs import SPECS
+from serving.deadline import LONGEST_MS
 from serving.errors import StartupError
 from serving.models.manifest import DType, TensorSpec
 
@@ -50,6 +51,8 @@ def config_of(spec: ModelSpec, target: Target = "cpu") -> Any:
     # The caller's remaining time becomes the request's timeout; late requests are refused.
     policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
     policy.allow_timeout_override = True
+    # A request may only shorten the default, and the unset default of 0 would let none do so.
+    policy.default_timeout_microseconds = int(LONGEST_MS * 1000)
     policy.max_queue_size = hosting.batching.max_queue_size
     threads = hosting.instances.intra_op_threads
     for key, value in ((_THREADS, threads), ("inter_op_thread_count", 1), ("execution_mode", 0)):

@@ -180,7 +180,7 @@ class _Conversation:
         began = time.monotonic()
         while time.monotonic() - began < RECOVERY_TIMEOUT_S:
             hosts = self._client.list_models(deadline_ms=DEADLINE_MS).hosts
-            if all(h.restarts > 0 and h.state == pb.HOST_STATE_READY for h in hosts):
+            if hosts and all(h.restarts > 0 and h.state == pb.HOST_STATE_READY for h in hosts):
                 self.shown.host_down = False
                 self.shown.host_back = True
                 self._console.print(

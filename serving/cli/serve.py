@@ -9,9 +9,13 @@ from types import FrameType
 import click
 
 from serving.cli.run_file import RunFile, remove_run_file, write_run_file
-from serving.errors import StartupError
+from serving.errors import StartupError, Unavailable
 from serving.runtime import LOOPBACK, running_stack
 from serving.settings import load_settings
+
+# Seconds between two looks at whether Ray Serve itself still runs.
+LOOK_PERIOD_S = 5.0
+EXIT_BROKEN = 3
 
 
 @click.command()
@@ -42,10 +46,17 @@ def serve(config: Path | None) -> None:
                     f"serving on {LOOPBACK}:{stack.grpc_port} "
                     f"after {time.monotonic() - began:.1f} s; Ctrl-C stops"
                 )
-                stop.wait()
+                while not stop.wait(LOOK_PERIOD_S):
+                    stack.check()
                 click.echo("stopping")
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    # A second one ends the process at once.
+                    signal.signal(number, signal.SIG_DFL)
             finally:
                 remove_run_file(run_file)
+    except Unavailable as error:
+        click.echo(f"stopped serving: {error.message}", err=True)
+        raise SystemExit(EXIT_BROKEN) from error
     except StartupError as error:
         click.echo(f"cannot start: {error.message}", err=True)
         raise SystemExit(StartupError.exit_code) from error

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from serving.assembly import Pipelines
 from serving.context import RequestContext
-from serving.errors import InvalidRequest
+from serving.errors import CartwrightError
 from serving.ingress import decode, encode
 from serving.ingress.call import Admission, Method, server_stream, unary
 from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, MODELS, Health
@@ -37,6 +37,9 @@ class Ingress:
         self._models = models
         self._health = health
         self._watch_period_s = settings.triton.probe_period_s
+        self._watchers = Admission(
+            settings.server.max_health_watchers, settings.server.retry_after_ms
+        )
         admission = Admission(settings.server.max_in_flight, settings.server.retry_after_ms)
         deadlines = settings.deadlines
 
@@ -256,17 +259,17 @@ class Ingress:
         self, request: health_pb2.HealthCheckRequest, grpc_context: GrpcContext
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
         """The same, told at once and at every change, until the caller goes away."""
-        told: int | None = None
-        while True:
-            try:
-                status = self._health.status(request)
-            except InvalidRequest as error:
-                answer_with_error(grpc_context, error)
-                return
-            if status != told:
-                told = status
-                yield health_pb2.HealthCheckResponse(status=status)
-            await asyncio.sleep(self._watch_period_s)
+        try:
+            with self._watchers.place():
+                told: int | None = None
+                while True:
+                    status = self._health.status(request)
+                    if status != told:
+                        told = status
+                        yield health_pb2.HealthCheckResponse(status=status)
+                    await asyncio.sleep(self._watch_period_s)
+        except CartwrightError as error:
+            answer_with_error(grpc_context, error)
 
 
 def now_ms() -> int:

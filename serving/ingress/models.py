@@ -38,9 +38,15 @@ class ModelsView:
         counts: dict[str, int] = {}
         for record in self._hosts():
             if record.state is HostState.READY:
-                for model in record.ready_models:
-                    counts[model] = counts.get(model, 0) + 1
+                for model, version in record.ready_models.items():
+                    if self._is_ours(model, version):
+                        counts[model] = counts.get(model, 0) + 1
         return counts
+
+    def _is_ours(self, model: str, version: int) -> bool:
+        """Whether this process has the assets of that version."""
+        manifest = self._manifests.get(model)
+        return manifest is None or manifest.version == version
 
     def models(self) -> list[pb.ModelStatus]:
         """Every needed model in the order of names."""
@@ -50,13 +56,12 @@ class ModelsView:
         ready_on = [
             record
             for record in self._hosts()
-            if record.state is HostState.READY and name in record.ready_models
+            if record.state is HostState.READY and record.ready_models.get(name) == manifest.version
         ]
         served = next(a for a in manifest.artifacts if a.kind == manifest.served_artifact)
         return pb.ModelStatus(
             model=name,
-            # Hosts know best which version they serve.
-            version=ready_on[0].ready_models[name] if ready_on else manifest.version,
+            version=manifest.version,
             ready=bool(ready_on),
             ready_host_ids=[record.host_id for record in ready_on],
             artifact=manifest.served_artifact,

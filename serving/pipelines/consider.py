@@ -151,14 +151,16 @@ class Consider:
     async def _order(
         self, plan: TurnPlan, turn: TurnInput, context: RequestContext
     ) -> Order | None:
-        """The order asked for. Somebody else's order is treated like one that does not exist."""
+        """The order asked for; one that may not be shown counts as one that does not exist."""
         if not plan.wants_order or not plan.order_number:
             return None
         with observe_step(context, "look_up_order"):
             order = await self._shop.order(plan.order_number)
-        if order is not None and turn.customer_id and order.customer_id != turn.customer_id:
+        if order is None:
             return None
-        return order
+        if turn.customer_id:
+            return order if order.customer_id == turn.customer_id else None
+        return order if self._settings.orders_for_visitors else None
 
     async def _gather(
         self,

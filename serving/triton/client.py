@@ -90,7 +90,8 @@ class TritonModelClient:
 
         Raises:
             ModelContractViolated: names, shapes or dtypes do not match the model's manifest.
-            ModelUnavailable: no host has the model ready, or those asked were lost.
+            ModelUnavailable: no host has the model ready, those asked were lost, or they serve
+                another version than this process has the assets of.
             Overloaded: too many requests are under way, or the model's queue is full.
             DeadlineExceeded: the remaining time ran out.
             Internal: the model failed.
@@ -112,8 +113,14 @@ class TritonModelClient:
                 tries += 1
                 if tries == _TRIES or context.deadline.remaining_ms() <= 0:
                     raise
-        tensors = contract.read_outputs(response, rows)
         version = int(response.model_version)
+        if version != contract.version:
+            # Labels, vocabularies and tokenizer in this process belong to another version.
+            raise ModelUnavailable(
+                f"model {model}: the hosts serve version {version}, "
+                f"this replica was started with version {contract.version}"
+            )
+        tensors = contract.read_outputs(response, rows)
         context.model_versions[model] = version
         return ModelOutput(tensors=tensors, version=version)
 

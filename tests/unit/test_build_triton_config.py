@@ -16,6 +16,7 @@ from model_build.triton_config import (
     tensors_of,
     write_configs,
 )
+from serving.deadline import LONGEST_MS
 from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
 from serving.errors import StartupError
 from serving.features import DecisionFeatures
@@ -38,6 +39,8 @@ def test_a_config_says_what_its_spec_says(spec: ModelSpec, target: Target) -> No
     assert config.version_policy.latest.num_versions == 1
     policy = config.dynamic_batching.default_queue_policy
     assert policy.allow_timeout_override
+    # Triton takes a request's timeout only where it is shorter than the default.
+    assert policy.default_timeout_microseconds == LONGEST_MS * 1000
     assert policy.timeout_action == policy.REJECT
     assert {w.batch_size for w in config.model_warmup} == set(spec.warm_up_batch_sizes)
     for warm_up in config.model_warmup:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import serving.client
+from serving.client import methods, requests
+from serving.client.attempts import Attempts, RetryPolicy
+from serving.client.errors import UnexpectedStatus, error_of
+from serving.client.pool import ChannelPool
 from serving.errors import CartwrightError, InvalidRequest, Overloaded
 from serving.protos import commerce_pb2 as pb
-from serving.rpc import methods, requests
-from serving.rpc.attempts import Attempts, RetryPolicy
-from serving.rpc.errors import UnexpectedStatus, error_of
-from serving.rpc.pool import ChannelPool
 
 
 def test_public_names() -> None:

@@ -17,6 +17,7 @@ from serving.pipelines.turn import (
     TurnOutcome,
     UnderstandingKnown,
 )
+from serving.settings import Settings
 from serving.types import Action, EventKind, Sentiment
 from tests.fakes.world import World, build_world, context, with_vectors
 
@@ -339,3 +340,12 @@ async def test_deciding_does_not_move_the_conversation_on(world: World) -> None:
     filled = await world.pipelines.decide(replace(turn, text="12345"), context())
     assert filled.action is Action.ANSWER
     assert (await world.say("12345", customer_id="alice")).turn == 2
+
+
+async def test_a_visitor_may_be_kept_from_orders() -> None:
+    shown = await build_world().say("where is my order 12345")
+    hidden = await build_world(
+        Settings.model_validate({"dialogue": {"orders_for_visitors": False}})
+    ).say("where is my order 12345")
+    assert "shipped" in shown.text
+    assert "could not find an order with the number 12345" in hidden.text

@@ -123,13 +123,24 @@ X = {"x": np.array([[1.0, 2.0]], np.float32)}
 async def test_an_answer_is_checked_and_its_version_noted(
     network: Network, directory: HostDirectory, client: TritonModelClient
 ) -> None:
-    network.add("a", version=12)
+    network.add("a", version=1)
     await directory.wait_until(bool, 5.0)
     request = context()
     output = await client.infer("double", X, request)
     assert output.floats("y").tolist() == [[2.0, 4.0]]
-    assert output.version == 12
-    assert request.model_versions == {"double": 12}
+    assert output.version == 1
+    assert request.model_versions == {"double": 1}
+
+
+async def test_an_answer_by_another_version_is_not_mixed_with_our_assets(
+    network: Network, directory: HostDirectory, client: TritonModelClient
+) -> None:
+    network.add("a", version=12)
+    await directory.wait_until(bool, 5.0)
+    request = context()
+    with pytest.raises(ModelUnavailable, match=r"serve version 12, this replica.*version 1"):
+        await client.infer("double", X, request)
+    assert request.model_versions == {}
 
 
 async def test_without_a_host_the_answer_is_immediate_and_says_who_there_is(

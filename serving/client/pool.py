@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from serving.rpc.methods import Method, Reply, Request
+from serving.client.methods import Method, Reply, Request
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Without it, channels with the same target share one connection.

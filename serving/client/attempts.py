@@ -7,9 +7,9 @@ from typing import Any
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from serving.client.errors import error_of
 from serving.deadline import LONGEST_MS, METADATA_KEY, Deadline
 from serving.errors import DeadlineExceeded, InvalidRequest, Unavailable
-from serving.rpc.errors import error_of
 
 TRACEPARENT = "traceparent"
 _TRACEPARENT_FORM = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

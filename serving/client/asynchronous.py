@@ -1,23 +1,23 @@
-"""The blocking client: one method a call, one iterator for the stream."""
+"""The asyncio client: one coroutine a method, one async iterator for the stream."""
 
+import asyncio
 import random
-import time
-from collections.abc import Generator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
 from typing import Self
 
-import grpc
+import grpc.aio
 
+from serving.client import methods, requests
+from serving.client.attempts import Attempts, RetryPolicy
+from serving.client.methods import Method, Reply, Request
+from serving.client.pool import CHANNEL_OPTIONS, ChannelPool
 from serving.protos import commerce_pb2 as pb
-from serving.rpc import methods, requests
-from serving.rpc.attempts import Attempts, RetryPolicy
-from serving.rpc.methods import Method, Reply, Request
-from serving.rpc.pool import CHANNEL_OPTIONS, ChannelPool
 from serving.types import Article, Event
 
 
-class CommerceClient:
-    """Calls the shop's agent and waits for the reply; may be shared by threads.
+class AsyncCommerceClient:
+    """Calls the shop's agent from asyncio; belongs to the event loop of its first call.
 
     Every method raises an error of `serving.errors`: `InvalidRequest` also for what is refused
     before it is sent, `Overloaded` (with its `retry_after_ms`) without another attempt,
@@ -42,28 +42,28 @@ class CommerceClient:
         """
         self.address = address
         self._pool = ChannelPool(
-            lambda: grpc.insecure_channel(address, options=CHANNEL_OPTIONS), channels
+            lambda: grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS), channels
         )
         self._retry = retry or RetryPolicy()
         self._generator = generator or random.Random()
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        await self.close()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes the connections; calls under way end as cancelled."""
         for channel in self._pool.close():
-            channel.close()
+            await channel.close()
 
-    def converse(
+    async def converse(
         self,
         text: str,
         *,
@@ -75,7 +75,7 @@ class CommerceClient:
     ) -> pb.ConverseReply:
         """One turn of the conversation `session_id`; `top_k` items if it recommends (0: 5)."""
         request = requests.converse(text, session_id, customer_id, top_k)
-        return self._call(methods.CONVERSE, request, deadline_ms, traceparent)
+        return await self._call(methods.CONVERSE, request, deadline_ms, traceparent)
 
     def converse_stream(
         self,
@@ -86,27 +86,27 @@ class CommerceClient:
         top_k: int = 0,
         deadline_ms: float,
         traceparent: str = "",
-    ) -> Generator[pb.ConverseEvent, None, None]:
+    ) -> AsyncGenerator[pb.ConverseEvent, None]:
         """The same turn as events, the last one with the whole reply; not retried once begun."""
         request = requests.converse(text, session_id, customer_id, top_k)
         attempts = Attempts(deadline_ms, traceparent, self._retry, self._generator)
         return self._stream(methods.CONVERSE_STREAM, request, attempts)
 
-    def understand(
+    async def understand(
         self, text: str, *, deadline_ms: float, traceparent: str = ""
     ) -> pb.UnderstandReply:
         """Intent, slots and mood of an utterance."""
         request = requests.understand(text)
-        return self._call(methods.UNDERSTAND, request, deadline_ms, traceparent)
+        return await self._call(methods.UNDERSTAND, request, deadline_ms, traceparent)
 
-    def answer(
+    async def answer(
         self, question: str, *, top_k: int = 0, deadline_ms: float, traceparent: str = ""
     ) -> pb.AnswerReply:
         """The knowledge base's answer with up to `top_k` sources (0: 3)."""
         request = requests.answer(question, top_k)
-        return self._call(methods.ANSWER, request, deadline_ms, traceparent)
+        return await self._call(methods.ANSWER, request, deadline_ms, traceparent)
 
-    def recommend(
+    async def recommend(
         self,
         *,
         customer_id: str = "",
@@ -118,9 +118,9 @@ class CommerceClient:
     ) -> pb.RecommendReply:
         """`top_k` products for a customer or a session, all of a category if one is given."""
         request = requests.recommend(customer_id, session_id, top_k, category)
-        return self._call(methods.RECOMMEND, request, deadline_ms, traceparent)
+        return await self._call(methods.RECOMMEND, request, deadline_ms, traceparent)
 
-    def decide(
+    async def decide(
         self,
         text: str,
         *,
@@ -131,48 +131,48 @@ class CommerceClient:
     ) -> pb.DecideReply:
         """What to do after an utterance, how sure, and why."""
         request = requests.decide(text, session_id, customer_id)
-        return self._call(methods.DECIDE, request, deadline_ms, traceparent)
+        return await self._call(methods.DECIDE, request, deadline_ms, traceparent)
 
-    def record_events(
+    async def record_events(
         self, events: Iterable[Event | pb.Event], *, deadline_ms: float, traceparent: str = ""
     ) -> pb.RecordEventsReply:
         """Stores behaviour events, each once by its `event_id`."""
         request = requests.record_events(events)
-        return self._call(methods.RECORD_EVENTS, request, deadline_ms, traceparent)
+        return await self._call(methods.RECORD_EVENTS, request, deadline_ms, traceparent)
 
-    def upsert_articles(
+    async def upsert_articles(
         self, articles: Iterable[Article | pb.Article], *, deadline_ms: float, traceparent: str = ""
     ) -> pb.UpsertArticlesReply:
         """Creates or replaces articles of the knowledge base."""
         request = requests.upsert_articles(articles)
-        return self._call(methods.UPSERT_ARTICLES, request, deadline_ms, traceparent)
+        return await self._call(methods.UPSERT_ARTICLES, request, deadline_ms, traceparent)
 
-    def delete_articles(
+    async def delete_articles(
         self, article_ids: Iterable[str], *, deadline_ms: float, traceparent: str = ""
     ) -> pb.DeleteArticlesReply:
         """Deletes articles; the reply names those that were not there."""
         request = requests.delete_articles(article_ids)
-        return self._call(methods.DELETE_ARTICLES, request, deadline_ms, traceparent)
+        return await self._call(methods.DELETE_ARTICLES, request, deadline_ms, traceparent)
 
-    def list_articles(
+    async def list_articles(
         self, *, page_size: int = 0, page_token: str = "", deadline_ms: float, traceparent: str = ""
     ) -> pb.ListArticlesReply:
         """One page of articles in id order (`page_size` 0: 100)."""
         request = requests.list_articles(page_size, page_token)
-        return self._call(methods.LIST_ARTICLES, request, deadline_ms, traceparent)
+        return await self._call(methods.LIST_ARTICLES, request, deadline_ms, traceparent)
 
-    def list_models(self, *, deadline_ms: float, traceparent: str = "") -> pb.ListModelsReply:
+    async def list_models(self, *, deadline_ms: float, traceparent: str = "") -> pb.ListModelsReply:
         """Versions of the models and the hosts that serve them."""
         request = pb.ListModelsRequest()
-        return self._call(methods.LIST_MODELS, request, deadline_ms, traceparent)
+        return await self._call(methods.LIST_MODELS, request, deadline_ms, traceparent)
 
-    def health(self, service: str = "", *, deadline_ms: float, traceparent: str = "") -> str:
+    async def health(self, service: str = "", *, deadline_ms: float, traceparent: str = "") -> str:
         """ "SERVING" or "NOT_SERVING"; `NotFound` for a service that the server does not know."""
         request = methods.CHECK.request(service=service)
-        reply = self._call(methods.CHECK, request, deadline_ms, traceparent)
+        reply = await self._call(methods.CHECK, request, deadline_ms, traceparent)
         return str(methods.CHECK.reply.ServingStatus.Name(reply.status))
 
-    def _call(
+    async def _call(
         self, method: Method[Request, Reply], request: Request, deadline_ms: float, traceparent: str
     ) -> Reply:
         attempts = Attempts(deadline_ms, traceparent, self._retry, self._generator)
@@ -180,17 +180,17 @@ class CommerceClient:
             attempt = attempts.begin()
             try:
                 with self._pool.lease() as connection:
-                    reply: Reply = connection.callable(method)(
+                    reply: Reply = await connection.callable(method)(
                         request, timeout=attempt.timeout_s, metadata=attempt.metadata
                     )
                     return reply
-            except grpc.RpcError as failure:
+            except grpc.aio.AioRpcError as failure:
                 pause_s = attempts.pause_or_raise(failure)
-            time.sleep(pause_s)
+            await asyncio.sleep(pause_s)
 
-    def _stream(
+    async def _stream(
         self, method: Method[Request, Reply], request: Request, attempts: Attempts
-    ) -> Generator[Reply, None, None]:
+    ) -> AsyncGenerator[Reply, None]:
         while True:
             attempt = attempts.begin()
             begun = False
@@ -199,13 +199,13 @@ class CommerceClient:
                     request, timeout=attempt.timeout_s, metadata=attempt.metadata
                 )
                 try:
-                    for event in call:
+                    async for event in call:
                         begun = True
                         yield event
                     return
-                except grpc.RpcError as failure:
+                except grpc.aio.AioRpcError as failure:
                     pause_s = attempts.pause_or_raise(failure, begun=begun)
                 finally:
                     # Frees the server when the caller stops reading.
                     call.cancel()
-            time.sleep(pause_s)
+            await asyncio.sleep(pause_s)

@@ -15,9 +15,9 @@ before its reply arrived. Whoever would rather fail than risk a repeated turn gi
 `RetryPolicy(max_attempts=1)`.
 """
 
-from serving.rpc.asynchronous import AsyncCommerceClient
-from serving.rpc.attempts import RetryPolicy
-from serving.rpc.blocking import CommerceClient
-from serving.rpc.errors import UnexpectedStatus
+from serving.client.asynchronous import AsyncCommerceClient
+from serving.client.attempts import RetryPolicy
+from serving.client.blocking import CommerceClient
+from serving.client.errors import UnexpectedStatus
 
 __all__ = ["AsyncCommerceClient", "CommerceClient", "RetryPolicy", "UnexpectedStatus"]
