@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_build.runtime import Run
-from model_build.spec import Arrays, ArtifactKind, ModelSpec
+from model_build.spec import Arrays, ArtifactKind, ModelSpec, Run
 from serving.models.manifest import ParityRecord
 
 Outputs = dict[str, NDArray[Any]]

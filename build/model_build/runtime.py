@@ -1,6 +1,5 @@
 """Runs ONNX artifacts here, for the parity check and for what one model needs of another."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from model_build.spec import Arrays, ModelSpec
-
-# Runs one batch: inputs by name -> outputs by name.
-Run = Callable[[Arrays], dict[str, NDArray[Any]]]
+from model_build.spec import Arrays, ModelSpec, Run
 
 
 def onnx_runner(spec: ModelSpec, path: Path) -> Run:

@@ -17,6 +17,8 @@ Arrays = Mapping[str, NDArray[Any]]
 Target = Literal["cpu", "gpu"]
 TARGETS: tuple[Target, ...] = ("cpu", "gpu")
 ArtifactKind = Literal["onnx", "onnx-int8"]
+# Runs one batch: inputs by name -> outputs by name.
+Run = Callable[[Arrays], dict[str, NDArray[Any]]]
 # Makes a batch of `size` plausible inputs; the same generator state gives the same batch.
 SampleInputs = Callable[[np.random.Generator, int], dict[str, NDArray[Any]]]
 
