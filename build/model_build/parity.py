@@ -98,6 +98,15 @@ def _same_class(name: str) -> Figure:
     return figure
 
 
+def _same_intent(inputs: Arrays, want: Outputs, got: Outputs) -> NDArray[np.float64]:
+    """1 where the intent is the same, for utterances that the source takes for the shop's.
+
+    Of out-of-scope talk the intent is never read, and hardly decided.
+    """
+    same = _same_class("intent_logits")(inputs, want, got)
+    return np.asarray(same[want["out_of_scope_logit"][:, 0] <= 0])
+
+
 def _same_tags(inputs: Arrays, want: Outputs, got: Outputs) -> NDArray[np.float64]:
     """1 for each real token with the same tag."""
     same = want["slot_logits"].argmax(-1) == got["slot_logits"].argmax(-1)
@@ -128,7 +137,7 @@ def _same_items(inputs: Arrays, want: Outputs, got: Outputs) -> NDArray[np.float
 
 # A name that begins with "lowest_" takes the lowest row, every other the mean.
 FIGURES: dict[str, Figure] = {
-    "intent_agreement": _same_class("intent_logits"),
+    "intent_agreement": _same_intent,
     "sentiment_agreement": _same_class("sentiment_logits"),
     "slot_tag_agreement": _same_tags,
     "out_of_scope_agreement": _same_sign,
