@@ -53,10 +53,11 @@ def manifest(
 
 
 def publish_tiny_models(repository: Path) -> dict[str, ModelManifest]:
-    """Writes `add`, `slow` and `gather` as published models; returns their manifests."""
+    """Writes and publishes all of them; returns their manifests."""
     return {
         "add": publish(repository, "add", add_graph()),
         "slow": publish(repository, "slow", slow_graph(), max_batch_size=1, batching=IMPATIENT),
+        "patient": publish(repository, "patient", slow_graph(), max_batch_size=1),
         "gather": publish(repository, "gather", gather_graph(), inputs=(INT64,)),
     }
 

@@ -93,3 +93,12 @@ def processes(folder: Path) -> list[str]:
 def shared_memory(owner_pid: int) -> list[str]:
     """Regions in /dev/shm of servers that a process supervises."""
     return [path.name for path in Path("/dev/shm").glob(f"cartwright-triton-*-{owner_pid}-*")]
+
+
+def stub_of(host: TritonHost, model: str) -> psutil.Process:
+    """The process that runs a model."""
+    return next(
+        child
+        for child in psutil.Process(host.record.pid).children()
+        if f"/{model}/" in " ".join(child.cmdline())
+    )

@@ -78,11 +78,7 @@ class Server:
             shared_memory_prefix=prefix,
             telemetry=telemetry,
         )
-        try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.touch()
-        except OSError as error:
-            raise StartupError(f"triton.log_folder: {log}: cannot be written: {error}") from error
+        _make_log(log)
         try:
             process = await ServerProcess.spawn(command, installation.environment, log, prefix)
         except OSError as error:
@@ -157,6 +153,14 @@ class Server:
             except ProbeFailed:
                 pass
             await asyncio.sleep(_NAME_PAUSE_S)
+
+
+def _make_log(log: Path) -> None:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    except OSError as error:
+        raise StartupError(f"triton.log_folder: {log}: cannot be written: {error}") from error
 
 
 def _ending(output: str) -> str:

@@ -24,7 +24,7 @@ from serving.errors import CartwrightError, ModelUnavailable
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import HostDirectory, HostState
 from serving.triton.host import TritonHost
-from tests.triton_bench import Bench, processes, shared_memory, until_record
+from tests.triton_bench import Bench, processes, shared_memory, stub_of, until_record
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -77,14 +77,6 @@ def answers(client: TritonModelClient, model: str = "add") -> Callable[[], Await
         return True
 
     return ask
-
-
-def stub_of(host: TritonHost, model: str) -> psutil.Process:
-    return next(
-        child
-        for child in psutil.Process(host.record.pid).children()
-        if f"/{model}/" in " ".join(child.cmdline())
-    )
 
 
 # ---- the server --------------------------------------------------------------------------------

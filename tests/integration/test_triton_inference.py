@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,12 +36,13 @@ from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, St
 from serving.triton.errors import HostLost
 from serving.triton.host import TritonHost
 from tests.tiny_models import manifest, publish_tiny_models
+from tests.triton_bench import stub_of
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
-# Runs of the `slow` model's loop: some tenths of a second, and next to nothing.
-LONG, SHORT = 200_000, 10
+# Runs of the `slow` model's loop: some tenths of a second, next to nothing, and minutes.
+LONG, SHORT, ENDLESS = 300_000, 10, 100_000_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ async def served(
     manifests = publish_tiny_models(folder / "models")
     manifests["missing"] = manifest("missing")
     settings = TritonSettings(
-        models=("add", "slow", "gather"),
+        models=("add", "slow", "patient", "gather"),
         model_repository=folder / "models",
         log_folder=folder / "log",
         cache_folder=folder / "cache",
@@ -128,7 +130,7 @@ def context(milliseconds: float = 20_000.0) -> RequestContext:
 
 
 def loops(times: int) -> dict[str, NDArray[Any]]:
-    """Input of `slow`."""
+    """Input of `slow` and `patient`."""
     return {"x": np.full((1, 4), times, np.float32)}
 
 
@@ -150,7 +152,7 @@ ONES = np.ones((1, 4), np.float32)
 
 async def test_start_tells_what_serves(served: Served) -> None:
     record = served.host.record
-    assert dict(record.ready_models) == {"add": 1, "slow": 1, "gather": 1}
+    assert dict(record.ready_models) == {"add": 1, "slow": 1, "patient": 1, "gather": 1}
     assert record.detail == ""
     assert (await served.control.server_name(5.0)).startswith("host-1-")
 
@@ -168,11 +170,29 @@ async def test_answers_are_those_of_the_model_whatever_is_joined(served: Served)
     )
     for batch, output in zip(batches, outputs, strict=True):
         assert np.array_equal(output.floats("y"), batch + batch)
-    after = await served.statistics("add")
-    rows = after.inference_count - before.inference_count
-    assert rows == sum(len(batch) for batch in batches)
+    rows = sum(len(batch) for batch in batches)
+
+    # Triton counts after it has answered.
+    async def counted() -> bool:
+        now = await served.statistics("add")
+        return bool(now.inference_count - before.inference_count == rows)
+
+    await until(counted)
     # Requests were joined: several rows, and several requests, an execution.
+    after = await served.statistics("add")
     assert after.execution_count - before.execution_count < len(batches) * 0.8
+
+
+async def test_a_burst_waits_for_the_model_alone(served: Served) -> None:
+    """With a queue policy, Triton's batcher sleeps half a second in most bursts like these."""
+    slow_bursts = 0
+    for _ in range(30):
+        began_s = time.monotonic()
+        await asyncio.gather(
+            *(served.client.infer("patient", loops(SHORT), context()) for _ in range(4))
+        )
+        slow_bursts += time.monotonic() - began_s > 0.4
+    assert slow_bursts <= 3
 
 
 async def test_one_bad_request_does_not_spoil_its_batch(served: Served) -> None:
@@ -256,20 +276,6 @@ async def test_a_request_that_waits_too_long_is_refused_by_triton(served: Served
     assert texts == {"Request timeout expired"}
 
 
-async def test_a_deadline_ends_the_wait_and_the_work(served: Served) -> None:
-    """The request is dropped from the queue when its deadline passes: it is never executed."""
-    before = await served.statistics("slow")
-    first = await _begin(served)
-    outcomes = await asyncio.gather(
-        *(served.client.infer("slow", loops(LONG), context(30.0)) for _ in range(3)),
-        return_exceptions=True,
-    )
-    assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
-    assert not first.done()
-    await first
-    assert await _executions_since(served, before) == 2
-
-
 async def test_without_time_nothing_is_sent(served: Served) -> None:
     before = await served.statistics("add")
     with pytest.raises(DeadlineExceeded, match="no time left"):
@@ -277,15 +283,29 @@ async def test_without_time_nothing_is_sent(served: Served) -> None:
     assert (await served.statistics("add")).inference_count == before.inference_count
 
 
-async def test_a_cancelled_request_costs_no_execution(served: Served) -> None:
-    before = await served.statistics("slow")
-    first = await _begin(served)
+@pytest.mark.parametrize("model", ["slow", "patient"])
+async def test_a_deadline_ends_the_wait_and_the_work(served: Served, model: str) -> None:
+    """The request is dropped from the queue when its deadline passes: it is never executed."""
+    first = await _begin(served, model)
+    outcomes = await asyncio.gather(
+        *(served.client.infer(model, loops(ENDLESS), context(30.0)) for _ in range(3)),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 3
+    assert not first.done()
+    await first
+    await _answers_next(served, model)
+
+
+@pytest.mark.parametrize("model", ["slow", "patient"])
+async def test_a_cancelled_request_costs_no_execution(served: Served, model: str) -> None:
+    first = await _begin(served, model)
     waiting = [
-        asyncio.create_task(served.client.infer("slow", loops(LONG), context())) for _ in range(3)
+        asyncio.create_task(served.client.infer(model, loops(ENDLESS), context())) for _ in range(3)
     ]
 
     async def all_wait() -> bool:
-        return await served.pending("slow") >= len(waiting)
+        return await served.pending(model) >= len(waiting)
 
     await until(all_wait)
     for task in waiting:
@@ -295,30 +315,20 @@ async def test_a_cancelled_request_costs_no_execution(served: Served) -> None:
     assert not first.done()
     assert served.client.in_flight("host-1") == 1
     await first
-    assert await _executions_since(served, before) == 2
+    await _answers_next(served, model)
 
 
-async def _executions_since(served: Served, before: Any) -> int:
-    """Executions of `slow`, with that of one more request behind all others."""
-    await served.client.infer("slow", loops(SHORT), context())
-    executions = 0
-
-    # Triton counts an execution after it has answered.
-    async def counted() -> bool:
-        nonlocal executions
-        after = await served.statistics("slow")
-        executions = after.execution_count - before.execution_count
-        return executions >= 2
-
-    await until(counted)
-    return executions
+async def _answers_next(served: Served, model: str) -> None:
+    """One more request, behind all others, is answered long before those could be computed."""
+    await served.client.infer(model, loops(SHORT), context(10_000.0))
 
 
-async def _begin(served: Served) -> asyncio.Task[Any]:
-    """Starts a long request and returns once Triton has it, so that later ones come after it."""
-    task = asyncio.create_task(served.client.infer("slow", loops(LONG), context()))
-    # Over the same connection, hence received later.
-    await served.client.infer("add", {"x": ONES}, context())
+async def _begin(served: Served, model: str = "slow") -> asyncio.Task[Any]:
+    """Starts a long request and returns once it is being computed: later ones wait behind it."""
+    stub = stub_of(served.host, model)
+    idle_s = stub.cpu_times().user
+    task = asyncio.create_task(served.client.infer(model, loops(LONG), context()))
+    await until(lambda: stub.cpu_times().user - idle_s >= 0.02)
     assert not task.done()
     return task
 
