@@ -86,9 +86,12 @@ class Materials:
     @cached_property
     def synthetic_utterances(self) -> UtteranceSplit:
         """Utterances about the shop with all labels, split by template."""
-        utterances = synthetic_utterances(
-            self.shop, self.rng("utterances"), self.profile.utterances_per_intent
+        per_intent = (
+            self.profile.utterances_per_intent
+            if self.data_folder is None
+            else self.profile.utterances_per_intent_beside_real
         )
+        utterances = synthetic_utterances(self.shop, self.rng("utterances"), per_intent)
         return split_by_group(utterances, HELD_OUT_SHARE, self.rng("split"))
 
     @cached_property

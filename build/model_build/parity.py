@@ -14,9 +14,11 @@ from model_build.spec import Arrays, ArtifactKind, ModelSpec, Run
 from serving.models.manifest import ParityRecord
 
 Outputs = dict[str, NDArray[Any]]
-# Value of a figure for each row of one batch: (inputs, source's outputs, artifact's outputs).
+# Value of a figure for each row of one batch: (sample, source's outputs, artifact's outputs).
 Figure = Callable[[Arrays, Outputs, Outputs], NDArray[np.float64]]
 _COMPARED_ITEMS = 10
+# Label in a sample of `understanding`: int64 [n], position of the intent; negative without one.
+INTENT_LABEL = "label.intent"
 
 
 def check_parity(
@@ -30,6 +32,8 @@ def check_parity(
 ) -> ParityRecord:
     """Compares an artifact with its source by the spec's tolerances for its kind.
 
+    A sample has the spec's inputs, and may have labels for figures that need them.
+
     Raises:
         ValueError: there are no samples, or an artifact's output does not fit the spec.
     """
@@ -40,7 +44,8 @@ def check_parity(
     rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in tolerances.at_least}
     count = 0
     for inputs in samples:
-        want, got = source(inputs), artifact(inputs)
+        tensors = {name: inputs[name] for name in spec.input_names}
+        want, got = source(tensors), artifact(tensors)
         count += len(next(iter(inputs.values())))
         for name in spec.output_names:
             differences[name] = max(differences[name], _difference(want[name], got[name]))
@@ -107,6 +112,20 @@ def _same_intent(inputs: Arrays, want: Outputs, got: Outputs) -> NDArray[np.floa
     return np.asarray(same[want["out_of_scope_logit"][:, 0] <= 0])
 
 
+def _accuracy_kept(inputs: Arrays, want: Outputs, got: Outputs) -> NDArray[np.float64]:
+    """1 where both are right or both wrong, 2 where only the artifact is right, 0 where it fell.
+
+    The mean is 1 less the loss of accuracy. Rows without a label are left out.
+    """
+    labels = inputs[INTENT_LABEL]
+    known = labels >= 0
+    was_right, is_right = (
+        (outputs["intent_logits"].argmax(-1) == labels)[known].astype(np.float64)
+        for outputs in (want, got)
+    )
+    return np.asarray(1.0 + is_right - was_right)
+
+
 def _same_tags(inputs: Arrays, want: Outputs, got: Outputs) -> NDArray[np.float64]:
     """1 for each real token with the same tag."""
     same = want["slot_logits"].argmax(-1) == got["slot_logits"].argmax(-1)
@@ -137,6 +156,7 @@ def _same_items(inputs: Arrays, want: Outputs, got: Outputs) -> NDArray[np.float
 
 # A name that begins with "lowest_" takes the lowest row, every other the mean.
 FIGURES: dict[str, Figure] = {
+    "intent_accuracy_kept": _accuracy_kept,
     "intent_agreement": _same_intent,
     "sentiment_agreement": _same_class("sentiment_logits"),
     "slot_tag_agreement": _same_tags,

@@ -8,7 +8,9 @@ class Profile:
     """Amounts of data and training."""
 
     name: str
+    # Written ones; fewer are enough where real ones show how customers talk.
     utterances_per_intent: int
+    utterances_per_intent_beside_real: int
     understanding_frozen_layers: int
     understanding_epochs: int
     # Utterances of a real set that are used at most for training.
@@ -27,9 +29,10 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="full",
             utterances_per_intent=250,
+            utterances_per_intent_beside_real=110,
             understanding_frozen_layers=4,
             understanding_epochs=3,
-            most_real_utterances=12_000,
+            most_real_utterances=6_000,
             customers_share=1.0,
             candidates_epochs=5,
             ranker_epochs=4,
@@ -39,9 +42,10 @@ PROFILES: dict[str, Profile] = {
         Profile(
             name="quick",
             utterances_per_intent=50,
+            utterances_per_intent_beside_real=40,
             understanding_frozen_layers=4,
             understanding_epochs=2,
-            most_real_utterances=2_000,
+            most_real_utterances=1_200,
             customers_share=0.25,
             candidates_epochs=1,
             ranker_epochs=1,

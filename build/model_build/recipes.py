@@ -165,6 +165,7 @@ RECIPES: tuple[Recipe, ...] = (
         ),
         profile_fields=(
             "utterances_per_intent",
+            "utterances_per_intent_beside_real",
             "understanding_frozen_layers",
             "understanding_epochs",
             "most_real_utterances",

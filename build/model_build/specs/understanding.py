@@ -33,10 +33,12 @@ SPEC = ModelSpec(
                 "out_of_scope_logit": 2e-3,
             },
         ),
-        # Logits of an int8 model move; what counts is that what is read from them does not.
+        # Logits of an int8 model move. Where the source is in doubt between two intents, either may
+        # win; what must not fall is how often the winner is right.
         "onnx-int8": Tolerances(
             at_least={
-                "intent_agreement": 0.98,
+                "intent_accuracy_kept": 0.985,
+                "intent_agreement": 0.96,
                 "slot_tag_agreement": 0.98,
                 "sentiment_agreement": 0.97,
                 "out_of_scope_agreement": 0.98,

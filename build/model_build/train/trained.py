@@ -20,7 +20,7 @@ class TrainedModel:
     spec: ModelSpec
     # Takes the spec's inputs in order, returns its outputs in order; in evaluation mode.
     module: nn.Module
-    # Held-out inputs for the parity check, one batch each.
+    # Held-out inputs for the parity check, one batch each, with labels where a figure needs them.
     samples: tuple[Batch, ...]
     # Files that serving needs beside the model, by name.
     assets: Mapping[str, bytes]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model_build.data.types import LabelledUtterance
+from model_build.parity import INTENT_LABEL
 from model_build.progress import Tracker
 from model_build.specs.understanding import SPEC
 from model_build.train import calibration
@@ -41,7 +42,7 @@ _SENTIMENT_WEIGHT = 0.5
 _OUT_OF_SCOPE_WEIGHT = 0.5
 _LABEL_SMOOTHING = 0.02
 # Utterances in the parity check.
-_PARITY_SAMPLES = 512
+_PARITY_SAMPLES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ def train_understanding(
         spec=SPEC,
         module=model,
         samples=tuple(
-            _inputs(batch) for batch in batches_by_length([samples[i] for i in chosen], 16)
+            _sample(batch) for batch in batches_by_length([samples[i] for i in chosen], 16)
         ),
         assets={
             "tokenizer.json": tokenizer_file.read_bytes(),
@@ -299,8 +300,9 @@ def _temperatures(predictions: Sequence[Predictions]) -> tuple[float, float]:
     )
 
 
-def _inputs(batch: UtteranceBatch) -> Batch:
+def _sample(batch: UtteranceBatch) -> Batch:
     return {
         "input_ids": batch.input_ids.numpy(),
         "attention_mask": batch.attention_mask.numpy(),
+        INTENT_LABEL: batch.intent.numpy(),
     }

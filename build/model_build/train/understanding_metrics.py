@@ -1,8 +1,9 @@
 """Held-out figures of `understanding`, and those of always saying the most common thing."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,37 +45,46 @@ def score(judged: Mapping[str, Predictions]) -> dict[str, float]:
     The first source that has labels of a task gives the plain name (e.g. "intent_accuracy"); each
     further one adds the figure with its own name in front ("synthetic.intent_accuracy").
     """
-    figures: dict[str, float] = {}
-    for source, predictions in judged.items():
-        for name, value in _figures(predictions).items():
-            figures[f"{source}.{name}" if name in figures else name] = value
-    return figures
+    return _named({source: _figures(predictions) for source, predictions in judged.items()})
 
 
 def score_majority(
     train: Sequence[LabelledUtterance], judged: Mapping[str, Predictions]
 ) -> dict[str, float]:
     """The same figures for the most common intent, mood and scope of the training set."""
-    intents = Counter(u.intent for u in train if u.intent is not None)
-    moods = Counter(u.sentiment for u in train if u.sentiment is not None)
-    majority_intent = intents.most_common(1)[0][0] if intents else None
-    majority_mood = moods.most_common(1)[0][0] if moods else None
-    figures: dict[str, float] = {}
+    intent = _most_common(u.intent for u in train)
+    mood = _most_common(u.sentiment for u in train)
+    scope = _most_common(u.out_of_scope for u in train)
+    figures: dict[str, dict[str, float]] = {}
     for source, predictions in judged.items():
-        sources = [e.source for e in predictions.encoded]
-        values = {
-            "intent_accuracy": _share([u.intent == majority_intent for u in sources if u.intent]),
-            "sentiment_accuracy": _share(
-                [u.sentiment == majority_mood for u in sources if u.sentiment is not None]
-            ),
+        known = [e.source for e in predictions.encoded]
+        always = {
+            "intent_accuracy": _share(u.intent == intent for u in known if u.intent),
+            # Nothing is ever marked.
+            "slot_f1": 0.0,
+            "sentiment_accuracy": _share(u.sentiment == mood for u in known if u.sentiment),
             "out_of_scope_accuracy": _share(
-                [not u.out_of_scope for u in sources if u.out_of_scope is not None]
+                u.out_of_scope == scope for u in known if u.out_of_scope is not None
             ),
+            "out_of_scope_auc": 0.5,
         }
+        wanted = _figures(predictions)
+        figures[source] = {name: value for name, value in always.items() if name in wanted}
+    return _named(figures)
+
+
+def _named(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Figures by source as one mapping; a name that is taken gets its source in front."""
+    named: dict[str, float] = {}
+    for source, values in figures.items():
         for name, value in values.items():
-            if value is not None:
-                figures[f"{source}.{name}" if name in figures else name] = value
-    return figures | {"slot_f1": 0.0, "out_of_scope_auc": 0.5}
+            named[f"{source}.{name}" if name in named else name] = value
+    return named
+
+
+def _most_common(labels: Iterable[Any]) -> Any:
+    counts = Counter(label for label in labels if label is not None)
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def slot_f1(predictions: Predictions) -> float | None:
@@ -129,5 +139,6 @@ def _figures(predictions: Predictions) -> dict[str, float]:
     return figures
 
 
-def _share(values: Sequence[bool]) -> float | None:
-    return float(np.mean(values)) if values else None
+def _share(values: Iterable[bool]) -> float:
+    held = list(values)
+    return float(np.mean(held)) if held else 0.0
