@@ -39,8 +39,9 @@ class BatchingPolicy:
 
     # How long a request may wait for others to join its batch. 0: whatever waits already joins.
     max_queue_delay_microseconds: int
-    # Requests that may wait; one more is refused at once.
-    max_queue_size: int
+    # Requests that may wait; one more is refused at once. None: no queue policy at all, neither a
+    # bound (the client keeps one) nor timeouts of the queue's own.
+    max_queue_size: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

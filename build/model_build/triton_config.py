@@ -46,14 +46,17 @@ def config_of(spec: ModelSpec, target: Target = "cpu") -> Any:
         kind=model_config_pb2.ModelInstanceGroup.Kind.Value(hosting.instances.kind),
     )
     batching = config.dynamic_batching
+    # An empty message switches dynamic batching on.
+    batching.SetInParent()
     batching.max_queue_delay_microseconds = hosting.batching.max_queue_delay_microseconds
-    policy = batching.default_queue_policy
-    # The caller's remaining time becomes the request's timeout; late requests are refused.
-    policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
-    policy.allow_timeout_override = True
-    # A request may only shorten the default, and the unset default of 0 would let none do so.
-    policy.default_timeout_microseconds = int(LONGEST_MS * 1000)
-    policy.max_queue_size = hosting.batching.max_queue_size
+    if hosting.batching.max_queue_size is not None:
+        policy = batching.default_queue_policy
+        # The caller's remaining time becomes the request's timeout; late requests are refused.
+        policy.timeout_action = model_config_pb2.ModelQueuePolicy.REJECT
+        policy.allow_timeout_override = True
+        # A request may only shorten the default, and the unset default of 0 would let none do so.
+        policy.default_timeout_microseconds = int(LONGEST_MS * 1000)
+        policy.max_queue_size = hosting.batching.max_queue_size
     threads = hosting.instances.intra_op_threads
     for key, value in ((_THREADS, threads), ("inter_op_thread_count", 1), ("execution_mode", 0)):
         config.parameters[key].string_value = str(value)
@@ -104,7 +107,11 @@ def hosting_of(config: Any) -> Hosting:
         ),
         batching=BatchingPolicy(
             max_queue_delay_microseconds=config.dynamic_batching.max_queue_delay_microseconds,
-            max_queue_size=config.dynamic_batching.default_queue_policy.max_queue_size,
+            max_queue_size=(
+                config.dynamic_batching.default_queue_policy.max_queue_size
+                if config.dynamic_batching.HasField("default_queue_policy")
+                else None
+            ),
         ),
     )
 

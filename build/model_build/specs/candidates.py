@@ -38,7 +38,7 @@ SPEC = ModelSpec(
             max_abs_difference={"scores": 1e-3}, at_least={"top_10_agreement": 0.99}
         ),
     },
-    hosting=hosting(cpu_instances=1, max_queue_size=128),
+    hosting=hosting(cpu_instances=1, max_queue_size=None),
     sample_inputs=_sample_histories,
     config={"history_length": HISTORY_LENGTH},
 )

@@ -32,6 +32,6 @@ SPEC = ModelSpec(
             max_abs_difference={"action_probabilities": 1e-4, "purchase_propensity": 1e-4}
         ),
     },
-    hosting=hosting(cpu_instances=1, max_queue_size=128),
+    hosting=hosting(cpu_instances=1, max_queue_size=None),
     sample_inputs=_sample_features,
 )

@@ -7,7 +7,7 @@ from model_build.specs.hosting import hosting
 from model_build.specs.tokens import TOKEN_INPUTS, sample_tokens
 from serving.models.manifest import TensorSpec
 
-_HOSTING = hosting(cpu_instances=1, max_queue_size=128)
+_HOSTING = hosting(cpu_instances=2, max_queue_size=128)
 
 SPEC = ModelSpec(
     name="encoder",

@@ -29,6 +29,6 @@ SPEC = ModelSpec(
     # One request brings all candidates of one customer.
     max_batch_size=256,
     tolerances={"onnx": Tolerances(max_abs_difference={"score": 1e-3})},
-    hosting=hosting(cpu_instances=1, max_queue_size=128),
+    hosting=hosting(cpu_instances=1, max_queue_size=None),
     sample_inputs=_sample_rows,
 )
