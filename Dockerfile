@@ -3,7 +3,7 @@
 #
 #   docker build -t cartwright .
 #   docker run --shm-size=2g -p 9000:9000 -v "$PWD/model_repository:/app/model_repository:ro" \
-#       -v "$PWD/var:/app/var" cartwright
+#       -v "$PWD/var:/app/var" --user "$(id -u)" cartwright
 #
 # --shm-size: Ray's object store and Triton's Python backend live in /dev/shm.
 FROM python:3.11-slim-bookworm
@@ -18,6 +18,7 @@ COPY model_repository model_repository
 RUN mkdir -p var && chown -R cartwright var model_repository
 USER cartwright
 EXPOSE 9000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["cartwright", "status"]
+# The standard health protocol; `cartwright status` would ask Ray as well, which takes seconds.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "from serving.client import CommerceClient; c = CommerceClient('127.0.0.1:9000', channels=1); raise SystemExit(c.health(deadline_ms=3000) != 'SERVING')"]
 ENTRYPOINT ["cartwright"]
 CMD ["serve"]
