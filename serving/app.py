@@ -116,8 +116,11 @@ class AgentIngress(Ingress):
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""
-        self._embedding.cancel()
-        await self._replica.close()
+        # Not there when the constructor failed.
+        if hasattr(self, "_embedding"):
+            self._embedding.cancel()
+        if hasattr(self, "_replica"):
+            await self._replica.close()
 
 
 class StepDeployment:
@@ -133,7 +136,8 @@ class StepDeployment:
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""
-        await self._replica.close()
+        if hasattr(self, "_replica"):
+            await self._replica.close()
 
 
 class ModelHost:
@@ -149,7 +153,8 @@ class ModelHost:
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""
-        await self._host.shutdown()
+        if hasattr(self, "_host"):
+            await self._host.shutdown()
 
 
 # ---- registry --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from serving.assembly import Assets, Pipelines, Steps, build_pipelines, build_st
 from serving.settings import Settings
 from serving.steps.placement import Step
 from serving.stores.sqlite_stores import SqliteStores, open_stores
-from serving.telemetry.setup import configure_tracing
+from serving.telemetry.setup import configure_tracing, flush_tracing
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import Changes, HostDirectory, StaticHosts
 
@@ -55,6 +55,8 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
     configure_tracing(settings.telemetry, role)
     assets = load_assets(settings)
     async with AsyncExitStack() as opened:
+        # Runs last: spans of what ends before it go out as well.
+        opened.push_async_callback(asyncio.to_thread, flush_tracing)
         # The first replica of a new shop imports it, which takes seconds.
         stores = await asyncio.to_thread(open_stores, settings.stores)
         opened.callback(stores.close)

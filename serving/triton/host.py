@@ -185,7 +185,8 @@ class TritonHost:
         """Starts servers until one runs."""
         while True:
             if self._restarts_in_a_row:
-                backoff_s = self._settings.restart_backoff_s * 2 ** (self._restarts_in_a_row - 1)
+                doublings = min(self._restarts_in_a_row - 1, 10)
+                backoff_s = self._settings.restart_backoff_s * 2**doublings
                 await asyncio.sleep(min(backoff_s, _LONGEST_BACKOFF_S))
             self._restarts_in_a_row += 1
             restarts = self._record.restarts + 1
