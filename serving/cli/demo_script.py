@@ -97,7 +97,8 @@ def _held_out_words(path: Path) -> _Words:
     first: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
-        first.setdefault(entry["intent"], entry["text"])
+        if entry["kind"] == "utterance":
+            first.setdefault(entry["intent"], entry["text"])
     return _Words(
         policy=first["delivery_period"],
         payment=first["check_payment_methods"],
