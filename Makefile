@@ -36,7 +36,7 @@ check: $(INSTALLED) ## format, lint and types
 	$(BIN)/mypy
 
 unit: $(INSTALLED) ## the fast tests: no Ray, no Triton
-	$(BIN)/pytest tests/unit -m "not data"
+	$(BIN)/pytest tests/unit -m "not data" -n auto
 
 test: check ## everything: lint, types, unit, contract and integration tests
 	$(BIN)/pytest --durations=15

@@ -1,7 +1,7 @@
 """Writes the shop for serving, as it stood when the held-out part of its history began.
 
-Beside it lies `held_out.jsonl`, which is not imported: utterances and purchases that no model has
-learnt from, for conversations with the built stack. Each line is one of
+Beside it lies `held_out.jsonl`, which is not imported: utterances (some of every intent) and
+purchases that no model has learnt from, for conversations with the built stack. Each line is one of
 
     {"kind": "utterance", "text": ..., "intent": ... or null, "out_of_scope": true or false}
     {"kind": "purchase", "customer_id": ..., "history": [product ids], "bought": [product ids]}
@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from model_build.data.types import LabelledUtterance
 from model_build.materials import Materials, sample
 from serving.errors import StartupError
 from serving.stores.shop_files import write_shop
@@ -18,7 +19,7 @@ from serving.stores.shop_format import MANIFEST_FILE, ShopManifest
 
 HELD_OUT_FILE = "held_out.jsonl"
 BUILD_FILE = "build.json"
-_UTTERANCES = 400
+_PER_INTENT = 15
 _PURCHASES = 200
 
 
@@ -74,7 +75,14 @@ def _held_out(materials: Materials) -> Iterator[str]:
 
     rng = materials.rng("held_out")
     judged = next(iter(materials.held_out_utterances.values()))
-    for utterance in sample(judged, _UTTERANCES, rng):
+    by_intent: dict[str, list[LabelledUtterance]] = {}
+    for utterance in judged:
+        by_intent.setdefault(utterance.intent or "", []).append(utterance)
+    # Some of every intent: whoever reads them can count on finding each.
+    chosen = (
+        u for intent in sorted(by_intent) for u in sample(by_intent[intent], _PER_INTENT, rng)
+    )
+    for utterance in chosen:
         yield _line(
             kind="utterance",
             text=utterance.text,

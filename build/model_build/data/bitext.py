@@ -122,8 +122,9 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower().replace("'", "").replace("’", ""))
 
 
-def _variants(word: str) -> set[str]:
+def _variants(word: str) -> tuple[str, ...]:
     """The word and what is left of it without any one letter: slips of one letter share one."""
     if len(word) < 4:
-        return {word}
-    return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
+        return (word,)
+    # In an order of their own: a set's would change from process to process, and the first counts.
+    return (word, *(word[:at] + word[at + 1 :] for at in range(len(word))))

@@ -21,6 +21,8 @@ from serving.types import EventKind, Product
 from tests.fakes.interactions import bought
 from tests.fakes.world import PRODUCTS, build_world, context
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
