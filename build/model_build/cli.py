@@ -9,6 +9,7 @@ from rich.markup import escape
 from model_build.build import BuildOptions, build
 from model_build.data.csv_rows import DataError
 from model_build.evaluate import metrics_tables
+from model_build.interrupt import Interrupt, Stoppable
 from model_build.profiles import PROFILES
 from model_build.progress import Bars
 from serving.errors import StartupError
@@ -39,8 +40,10 @@ def build_command(data: Path | None, seed: int, profile: str, repository: Path, 
     What is there already, made from the same code, data, seed and tools, is not made again.
     """
     console = Console()
+    interrupt = Interrupt()
 
     def say(line: str) -> None:
+        interrupt.check()
         console.print(escape(line), highlight=False, soft_wrap=True)
 
     options = BuildOptions(
@@ -51,11 +54,12 @@ def build_command(data: Path | None, seed: int, profile: str, repository: Path, 
         data_folder=data,
     )
     try:
-        report = build(options, Bars(console), say)
+        with interrupt:
+            report = build(options, Stoppable(Bars(console), interrupt), say)
     except DataError as error:
         raise StartupError(f"--data: {error}") from error
     except KeyboardInterrupt:
-        say("interrupted; nothing half-made was published")
+        console.print("interrupted; nothing half-made was published", highlight=False)
         raise SystemExit(_INTERRUPTED) from None
     for table in metrics_tables(outcome.manifest for outcome in report.models):
         console.print(table)

@@ -255,7 +255,8 @@ class _NotNow(Exception):
 def _connect(path: Path, busy_timeout_ms: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path,
-        timeout=busy_timeout_ms / 1000.0,
+        # The first statement may meet a process that opens or closes the file at the same time.
+        timeout=_OPEN_TIMEOUT_MS / 1000.0,
         # Transactions are begun and ended by `_transact` alone.
         isolation_level=None,
         # One connection is used by one thread at a time, not always by the same.
@@ -264,6 +265,7 @@ def _connect(path: Path, busy_timeout_ms: float) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
+    connection.execute(f"PRAGMA busy_timeout = {busy_timeout_ms:.0f}")
     return connection
 
 

@@ -203,6 +203,7 @@ def test_a_build_that_is_stopped_publishes_no_half(tmp_path: Path, how: signal.S
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     if how is signal.SIGINT:
         assert process.returncode == 130
         assert "nothing half-made was published" in output
