@@ -20,7 +20,6 @@ import ray
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -29,6 +28,9 @@ from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
 from serving.replica import open_replica
+from serving.scaling.observation import IN_FLIGHT
+from serving.scaling.ray_options import host_replicas, pipeline_replicas
+from serving.scaling.rules import STEP_PREFIX
 from serving.settings import DeploymentSettings, Settings
 from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServer
 from serving.triton.discovery import HostRecord, HostRegistry
@@ -38,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 REGISTRY_ACTOR = "cartwright-host-registry"
 NAMESPACE = "serve"
+# Of a model host; Ray Serve's default of 2 s would come before its own waiting.
+HOST_SHUTDOWN_LOOK_S = 0.1
 # Pause between two looks for articles that have no vector yet.
 EMBED_PERIOD_S = 2.0
 
@@ -45,9 +49,13 @@ EMBED_PERIOD_S = 2.0
 def build_app(settings: Settings) -> Application:
     """The whole application for `serve.run`."""
     steps = {
-        name: _deployment(StepDeployment, f"Step-{name}", settings.deployments.step).bind(
-            settings, name
-        )
+        name: _deployment(
+            StepDeployment,
+            f"{STEP_PREFIX}{name}",
+            settings.deployments.step,
+            settings,
+            counted_by_callers=False,
+        ).bind(settings, name)
         for name, placement in settings.placement
         if placement == "deployment"
     }
@@ -56,33 +64,43 @@ def build_app(settings: Settings) -> Application:
         hosts = serve.deployment(
             ModelHost,
             name="ModelHost",
-            num_replicas=settings.triton.hosts,
+            **host_replicas("ModelHost", settings),
             max_ongoing_requests=1,
             max_queued_requests=1,
             health_check_period_s=settings.deployments.host_health_check_period_s,
             health_check_timeout_s=settings.deployments.host_health_check_timeout_s,
             graceful_shutdown_timeout_s=settings.deployments.host_graceful_shutdown_timeout_s,
+            graceful_shutdown_wait_loop_s=HOST_SHUTDOWN_LOOK_S,
             ray_actor_options={
                 "num_cpus": settings.triton.num_cpus,
                 "num_gpus": settings.triton.num_gpus,
             },
         ).bind(settings)
-    return _deployment(AgentIngress, "Agent", settings.deployments.agent).bind(
-        settings, steps, hosts
-    )
+    # Calls that come straight from HAProxy or gRPC are counted by the replicas.
+    straight = settings.server.ha_proxy or settings.server.throughput_optimized
+    return _deployment(
+        AgentIngress,
+        "Agent",
+        settings.deployments.agent,
+        settings,
+        counted_by_callers=not straight,
+    ).bind(settings, steps, hosts)
 
 
-def _deployment(kind: type, name: str, limits: DeploymentSettings) -> Any:
+def _deployment(
+    kind: type,
+    name: str,
+    limits: DeploymentSettings,
+    settings: Settings,
+    *,
+    counted_by_callers: bool,
+) -> Any:
     return serve.deployment(
         kind,
         name=name,
         max_ongoing_requests=limits.max_ongoing_requests,
         max_queued_requests=limits.max_queued_requests,
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=limits.min_replicas,
-            max_replicas=limits.max_replicas,
-            target_ongoing_requests=limits.target_ongoing_requests,
-        ),
+        **pipeline_replicas(name, limits, settings, counted_by_callers=counted_by_callers),
         health_check_period_s=limits.health_check_period_s,
         health_check_timeout_s=limits.health_check_timeout_s,
         graceful_shutdown_timeout_s=limits.graceful_shutdown_timeout_s,
@@ -129,10 +147,19 @@ class StepDeployment:
     async def __init__(self, settings: Settings, name: str) -> None:  # type: ignore[misc]
         self._replica = await open_replica(settings, f"step-{name}", _follow_registry)
         self._server: StepServer[Any] = StepServer(getattr(self._replica.steps, name))
+        self._in_flight = 0
 
     async def __call__(self, call: StepCall) -> StepOutcome[Any]:
         """Runs the step."""
-        return await self._server(call)
+        self._in_flight += 1
+        try:
+            return await self._server(call)
+        finally:
+            self._in_flight -= 1
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray Serve when the deployment is scaled: what its rules know of a replica."""
+        return {IN_FLIGHT: float(self._in_flight)}
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""
@@ -150,6 +177,10 @@ class ModelHost:
     async def check_health(self) -> None:
         """Called by Ray Serve; raises when the host cannot be brought back."""
         self._host.check_health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray Serve when the hosts are scaled."""
+        return await self._host.load()
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""

@@ -203,7 +203,7 @@ def _logical_cpus(settings: Settings) -> int:
     placed = [p for p in settings.placement.model_dump().values() if p == "deployment"]
     wanted = agent.max_replicas * agent.num_cpus + len(placed) * step.max_replicas * step.num_cpus
     if settings.triton.mode == "managed":
-        wanted += settings.triton.hosts * settings.triton.num_cpus
+        wanted += settings.triton.most_hosts * settings.triton.num_cpus
     return math.ceil(wanted) + 1
 
 

@@ -102,7 +102,7 @@ class DeploymentSettings(_Section):
     min_replicas: Annotated[int, Field(ge=1)] = 1
     max_replicas: Annotated[int, Field(ge=1)] = 1
     target_ongoing_requests: Positive = 32.0
-    """Autoscaling aims at so many requests in flight a replica."""
+    """Autoscaling aims at so many requests in flight a replica; see `scaling`."""
     max_ongoing_requests: Annotated[int, Field(ge=1)] = 128
     """Requests that a replica works on at once; the rest waits in the queue."""
     max_queued_requests: Annotated[int, Field(ge=0)] = 256
@@ -149,7 +149,9 @@ class TritonSettings(_Section):
     models: tuple[str, ...] = ("understanding", "encoder", "candidates", "ranker", "decision")
     """Models that must be ready before the stack says SERVING."""
     hosts: Annotated[int, Field(ge=1, le=64)] = 1
-    """Managed hosts (one tritonserver each)."""
+    """Managed hosts (one tritonserver each) that always run."""
+    max_hosts: Annotated[int | None, Field(ge=1, le=64)] = None
+    """Managed hosts that run at most, by load; as many as `hosts` if not given."""
     num_cpus: Annotated[float, Field(ge=0)] = 0.5
     num_gpus: Annotated[float, Field(ge=0)] = 0.0
     start_timeout_s: Positive = 60.0
@@ -185,6 +187,45 @@ class StoreSettings(_Section):
     """The shop that `cartwright models build` wrote; imported when its digest is new."""
     busy_timeout_ms: Milliseconds = 2000.0
     """How long a write waits for another process's."""
+
+    @model_validator(mode="after")
+    def _hosts_ordered(self) -> Self:
+        if self.most_hosts < self.hosts:
+            raise ValueError(f"max_hosts ({self.max_hosts}) is below hosts ({self.hosts})")
+        return self
+
+    @property
+    def most_hosts(self) -> int:
+        """Managed hosts that run at most."""
+        return self.hosts if self.max_hosts is None else self.max_hosts
+
+
+class ScalingSettings(_Section):
+    """How the numbers of replicas and model hosts follow the load, between their bounds:
+    `deployments.agent` and `deployments.step` (min_replicas, max_replicas,
+    target_ongoing_requests), `triton.hosts` and `triton.max_hosts`. What has equal bounds is not
+    scaled."""
+
+    dry_run: bool = False
+    """Decisions are logged and not carried out."""
+    period_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    """How often load is reported and decided on; decisions are on the mean of three periods."""
+    target_queue_ms: Milliseconds = 5.0
+    """Time in Triton's queue that a request may wait; beyond it hosts are added."""
+    target_pending: Positive = 4.0
+    """Requests that may wait in the queues of one host; beyond it hosts are added."""
+    cool_down_up_s: Annotated[float, Field(ge=0)] = 5.0
+    """Between two steps up; for hosts, from the moment when the last one was ready."""
+    cool_down_down_s: Annotated[float, Field(ge=0)] = 60.0
+    """How long the load must leave room without interruption before each step down."""
+    stale_after_s: Positive = 10.0
+    """A report that is older counts as missing."""
+    log_folder: Path = Path("var/log/scaling")
+    """Decisions, one file of JSON lines a deployment."""
+    log_max_bytes: Annotated[int, Field(ge=10_000)] = 8_000_000
+    """Size from which a file becomes the older one of two."""
+    log_hold_period_s: Annotated[float, Field(ge=0)] = 10.0
+    """Between two lines while nothing changes."""
 
 
 class DialogueSettings(_Section):
@@ -235,6 +276,7 @@ class Settings(BaseSettings):
     placement: PlacementSettings = PlacementSettings()
     deployments: DeploymentsSettings = DeploymentsSettings()
     triton: TritonSettings = TritonSettings()
+    scaling: ScalingSettings = ScalingSettings()
     stores: StoreSettings = StoreSettings()
     dialogue: DialogueSettings = DialogueSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

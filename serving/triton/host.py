@@ -3,6 +3,8 @@
 start ─▶ launch, load ─▶ READY ─▶ watch: probes, models that were lost ─▶ exited, or hung: killed
              ▲                                                               │
              └────────── pause, unless it is the first restart ◀──────── DOWN
+
+leave: tell it (DOWN, "leaving") ─▶ wait until nothing is under way ─▶ stop
 """
 
 import asyncio
@@ -17,6 +19,14 @@ from serving.settings import TelemetrySettings, TritonSettings
 from serving.triton.command import Ports, free_ports
 from serving.triton.control import ProbeFailed
 from serving.triton.installation import prepare_installation
+from serving.triton.load import (
+    HostLoad,
+    LoadMeter,
+    MetricsUnavailable,
+    has_waiting,
+    read_metrics,
+    requests_seen,
+)
 from serving.triton.records import HostRecord, HostState, Publish, RecordPublisher
 from serving.triton.server import STOP_PATIENCE_S, PortTaken, Server, ServerLost
 from serving.triton.verification import VerifiedModels
@@ -33,6 +43,14 @@ _LONGEST_BACKOFF_S = 30.0
 _STABLE_S = 30.0
 # Failures in a row after which somebody else has to try.
 _GIVE_UP_AFTER = 5
+_LEAVING = "leaving"
+_METRICS_TIMEOUT_S = 2.0
+# A host that leaves is done when it finished nothing new for so long. Requests that take longer
+# are waited for by the server itself.
+_QUIET_S = 0.5
+_QUIET_LOOK_S = 0.1
+# Share of a leaving host's time in which it may wait for quiet; the rest is for its server's end.
+_QUIET_SHARE = 0.6
 
 
 class TritonHost:
@@ -62,6 +80,7 @@ class TritonHost:
         self._models = VerifiedModels(ModelRepository(settings.model_repository.absolute()))
         self._publisher = RecordPublisher(publish)
         self._record = HostRecord(host_id=host_id)
+        self._meter = LoadMeter()
         self._server: Server | None = None
         self._task: asyncio.Task[None] | None = None
         # Models that cannot be loaded, and why; tried again at `_next_load_s`.
@@ -102,17 +121,45 @@ class TritonHost:
         Args:
             patience_s: seconds in which requests under way may finish; then all is killed.
         """
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-        if self._record.state is not HostState.DOWN:
+        await self._end_supervision()
+        if self._record.state is not HostState.DOWN or self._record.detail == _LEAVING:
             self._go_down("stopped")
         if self._server is not None:
             await self._server.stop(patience_s)
             self._server = None
         await self._publisher.close()
+
+    async def leave(self, patience_s: float) -> None:
+        """Says so, lets what is under way finish, then stops; may be called again.
+
+        Args:
+            patience_s: seconds for all of it; then what is left is killed.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        await self._end_supervision()
+        if self._server is not None and self._record.state is HostState.READY:
+            self._go_down(_LEAVING)
+            try:
+                async with asyncio.timeout(patience_s * _QUIET_SHARE):
+                    await self._until_quiet(self._server)
+            except TimeoutError:
+                logger.warning("host %s leaves with requests under way", self._record.host_id)
+            except (MetricsUnavailable, ServerLost) as error:
+                logger.warning("host %s leaves unseen: %s", self._record.host_id, error)
+        await self.stop(max(0.0, patience_s - (loop.time() - began_s)))
+
+    async def load(self) -> HostLoad | None:
+        """Load since the last call; None on the first one, while down, and after a restart."""
+        url = self._record.metrics_url
+        if not url:
+            return None
+        try:
+            totals = await read_metrics(url, _METRICS_TIMEOUT_S)
+        except MetricsUnavailable as error:
+            logger.warning("host %s: %s", self._record.host_id, error)
+            return None
+        return self._meter.note(url, totals, asyncio.get_running_loop().time())
 
     def failure(self) -> str | None:
         """Why this host cannot be brought back; None while there is hope."""
@@ -125,6 +172,34 @@ class TritonHost:
         return None
 
     # ---- supervision -------------------------------------------------------------------------
+
+    async def _end_supervision(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _until_quiet(self, server: Server) -> None:
+        """Returns once no request waits and none has been finished for a while.
+
+        Raises:
+            MetricsUnavailable: it cannot be seen.
+            ServerLost: it ended.
+        """
+        loop = asyncio.get_running_loop()
+        seen = -1.0
+        quiet_since_s = loop.time()
+        while True:
+            totals = await server.while_running(
+                read_metrics(server.metrics_url, _METRICS_TIMEOUT_S)
+            )
+            now_s = loop.time()
+            if has_waiting(totals) or requests_seen(totals) != seen:
+                seen, quiet_since_s = requests_seen(totals), now_s
+            elif now_s - quiet_since_s >= _QUIET_S:
+                return
+            await asyncio.sleep(_QUIET_LOOK_S)
 
     async def _supervise(self) -> None:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,9 @@ from serving.settings import Settings
 from serving.triton.host import TritonHost
 from serving.triton.records import HostRecord, Publish
 
+# Of the time for a shutdown, what its caller needs before and after ours.
+_RESERVE_S = 1.0
+
 
 class ModelHostReplica:
     """One supervised tritonserver for as long as the replica lives."""
@@ -18,6 +21,8 @@ class ModelHostReplica:
             publish: takes the host's record to the registry.
         """
         self._host = TritonHost(settings.triton, host_id, publish, settings.telemetry)
+        shutdown_s = settings.deployments.host_graceful_shutdown_timeout_s
+        self._patience_s = shutdown_s - min(_RESERVE_S, shutdown_s / 2)
 
     async def start(self) -> None:
         """Returns once every model is ready.
@@ -41,6 +46,11 @@ class ModelHostReplica:
         """The host as it is now."""
         return self._host.record
 
+    async def load(self) -> dict[str, float]:
+        """Load since the last call, for the rules of scaling; empty while it is not known."""
+        load = await self._host.load()
+        return {} if load is None else load.report()
+
     async def shutdown(self) -> None:
-        """Ends the server; may be called again."""
-        await self._host.stop()
+        """Lets requests under way finish and ends the server; may be called again."""
+        await self._host.leave(self._patience_s)

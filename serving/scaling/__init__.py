@@ -1,0 +1,1 @@
+"""How many replicas a deployment gets: pure rules, their adapter for Ray Serve, replay of a log."""
