@@ -177,17 +177,6 @@ class TritonSettings(_Section):
             raise ValueError("urls may only be given when mode is 'external'")
         return self
 
-
-class StoreSettings(_Section):
-    """Sessions, histories, knowledge, catalogue and orders."""
-
-    folder: Path = Path("var/state")
-    """One SQLite file a shop lies here."""
-    shop: Path = Path("var/shop")
-    """The shop that `cartwright models build` wrote; imported when its digest is new."""
-    busy_timeout_ms: Milliseconds = 2000.0
-    """How long a write waits for another process's."""
-
     @model_validator(mode="after")
     def _hosts_ordered(self) -> Self:
         if self.most_hosts < self.hosts:
@@ -226,6 +215,17 @@ class ScalingSettings(_Section):
     """Size from which a file becomes the older one of two."""
     log_hold_period_s: Annotated[float, Field(ge=0)] = 10.0
     """Between two lines while nothing changes."""
+
+
+class StoreSettings(_Section):
+    """Sessions, histories, knowledge, catalogue and orders."""
+
+    folder: Path = Path("var/state")
+    """One SQLite file a shop lies here."""
+    shop: Path = Path("var/shop")
+    """The shop that `cartwright models build` wrote; imported when its digest is new."""
+    busy_timeout_ms: Milliseconds = 2000.0
+    """How long a write waits for another process's."""
 
 
 class DialogueSettings(_Section):
