@@ -18,7 +18,7 @@ from serving.errors import StartupError
 
 FILE_NAME = "serving_profile.json"
 
-Share = Annotated[float, Field(ge=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 class _Strict(BaseModel):
@@ -60,17 +60,17 @@ class TunedLoad(_Strict):
 class TunedFigures(_Strict):
     """What was measured, as medians over looks; requests are those of the load."""
 
-    requests_per_s: Share
-    p50_ms: Share
-    p99_ms: Share
-    cpu_ms_per_request: Share
+    requests_per_s: NotNegative
+    p50_ms: NotNegative
+    p99_ms: NotNegative
+    cpu_ms_per_request: NotNegative
     """CPU time of tritonserver and of the model's instances."""
-    mean_batch_rows: Share
+    mean_batch_rows: NotNegative
     """Rows of a batch as it was really run."""
-    instance_memory_mib: Share
+    instance_memory_mib: NotNegative
     """Proportional set size of all instances together."""
     looks: Annotated[int, Field(ge=1)]
-    noise_band: Share
+    noise_band: NotNegative
     """Points whose throughput differs by no more than this share of it count as equal."""
 
 
@@ -79,7 +79,7 @@ class Machine(_Strict):
 
     processor: str
     cores: Annotated[int, Field(ge=1)]
-    memory_gib: Share
+    memory_gib: NotNegative
     system: str
 
 
