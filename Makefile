@@ -51,8 +51,8 @@ stubs: $(INSTALLED) ## generate the Python stubs of commerce.proto
 config: $(INSTALLED) ## generate config.pbtxt of every model from its spec
 	$(BIN)/python -m model_build.triton_config
 
-bench: $(INSTALLED) ## measure latency of Understand and Converse against a running stack of its own
-	$(BIN)/python loadtest/bench.py
+bench: $(INSTALLED) models ## measure everything beside the bare model, about 20 minutes
+	$(BIN)/python loadtest/bench run
 
 load: $(INSTALLED) ## load the running stack of this folder (`make serve`) for a minute
 	$(BIN)/python loadtest/bench.py --running --rounds 1 --seconds 15

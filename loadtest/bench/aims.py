@@ -1,0 +1,116 @@
+"""What the stack aims at, and whether a run met it: pure functions over a summary."""
+
+from dataclasses import dataclass
+
+from loadtest.bench.summary import Row, Summary
+
+STACK = "stack inline"
+RAY_DEFAULTS = "Ray Serve defaults"
+ECHO = "Ray Serve echo"
+NULL = "null model"
+# Replies that may name another intent than the reference, of those that were checked.
+MOST_WRONG = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """One aim. `met` is None when it was not measured."""
+
+    text: str
+    measured: str
+    met: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return {True: "yes", False: "no", None: "not measured"}[self.met]
+
+
+def aims(summary: Summary) -> list[Aim]:
+    """Every aim with what the run measured."""
+    understand_64 = summary.find(STACK, "Understand", 64)
+    return [
+        _share(summary.find(STACK, "Understand", 16), 16, 0.75),
+        _share(understand_64, 64, 0.90),
+        _against_defaults(summary),
+        _against_echo(summary),
+        _cpu(understand_64, "Understand", 0.6),
+        _cpu(summary.find(STACK, "Converse", 64), "Converse", 1.5),
+        _tail(summary.find(STACK, "Understand", 0, "open"), "Understand"),
+        _tail(summary.find(STACK, "Converse", 0, "open"), "Converse"),
+    ]
+
+
+def failures(summary: Summary) -> list[str]:
+    """What makes the figures worthless: calls that failed, and replies that are not right."""
+    found = []
+    for row in summary.rows:
+        name = f"{row.variant}, {row.method}, {row.level}"
+        if not row.requests:
+            found.append(f"{name}: nothing was answered")
+        if row.errors:
+            counts = ", ".join(f"{count} {code}" for code, count in sorted(row.errors.items()))
+            found.append(f"{name}: {counts}")
+        if row.degraded:
+            found.append(f"{name}: {row.degraded} of {row.requests} replies degraded")
+        if row.wrong > 1 + MOST_WRONG * row.checked:
+            found.append(f"{name}: {row.wrong} of {row.checked} checked replies wrong")
+    return found
+
+
+def _share(row: Row | None, in_flight: int, aim: float) -> Aim:
+    text = f"Understand at {in_flight} in flight: at least {aim:.0%} of the bare work"
+    if row is None:
+        return Aim(text=text, measured="", met=None)
+    return Aim(text=text, measured=f"{row.share.median:.0%}", met=row.share.median >= aim)
+
+
+def _against_defaults(summary: Summary) -> Aim:
+    """Against the better of the two ways, both at 64 in flight."""
+    text = "Understand at 64 in flight: at least 3 times Ray Serve's defaults"
+    ours = summary.find(STACK, "Understand", 64)
+    theirs = [r for r in summary.rows if r.variant == RAY_DEFAULTS and r.in_flight == 64]
+    if ours is None or not theirs:
+        return Aim(text=text, measured="", met=None)
+    best = max(theirs, key=lambda row: row.share.median)
+    # Shares, because the machine may have been faster for one of them.
+    times = ours.share.median / best.share.median
+    return Aim(text=text, measured=f"{times:.1f} times ({best.method})", met=times >= 3.0)
+
+
+def _against_echo(summary: Summary) -> Aim:
+    text = "null model: at least 60% of an empty Ray Serve echo through the same ingress"
+    ratios = []
+    for row in summary.rows:
+        if row.variant == NULL and row.load == "closed":
+            echo = next(
+                (
+                    r
+                    for r in summary.rows
+                    if r.variant == ECHO and r.load == "closed" and r.in_flight == row.in_flight
+                ),
+                None,
+            )
+            if echo is not None and echo.share.median:
+                ratios.append((row.in_flight, row.share.median / echo.share.median))
+    if not ratios:
+        return Aim(text=text, measured="", met=None)
+    at = ", ".join(f"{ratio:.0%} at {level}" for level, ratio in ratios)
+    return Aim(text=text, measured=at, met=max(r for _, r in ratios) >= 0.6)
+
+
+def _cpu(row: Row | None, method: str, aim_ms: float) -> Aim:
+    text = f"{method} at 64 in flight: at most {aim_ms} ms of CPU outside the models"
+    if row is None:
+        return Aim(text=text, measured="", met=None)
+    measured = f"{row.cpu.around:.2f} ms, with Ray's own processes {row.cpu.outside:.2f} ms"
+    return Aim(text=text, measured=measured, met=row.cpu.outside <= aim_ms)
+
+
+def _tail(row: Row | None, method: str) -> Aim:
+    text = f"{method} at half of its peak, constant arrivals: p99 at most 3 times p50"
+    if row is None or not row.p50_ms.median:
+        return Aim(text=text, measured="", met=None)
+    times = row.p99_ms.median / row.p50_ms.median
+    measured = f"{row.p99_ms.median:.1f} / {row.p50_ms.median:.1f} ms = {times:.1f}"
+    return Aim(text=text, measured=measured, met=times <= 3.0)

@@ -1,0 +1,56 @@
+"""How long everything is measured, and at which levels."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Seconds and levels of one run."""
+
+    rounds: int
+    # Of each measured load.
+    seconds: float
+    # From the first request of a load until its window opens.
+    ramp_seconds: float
+    # Of each method after a server was started.
+    warm_up_seconds: float
+    # Of the bare work: each setting, and beside each load.
+    limit_seconds: float
+    calibration_seconds: float
+    idle_seconds: float
+    # Requests in flight: for what matters most, and for the rest.
+    levels: tuple[int, ...]
+    few_levels: tuple[int, ...]
+    # Distinct utterances for the loads, and for the bare work.
+    texts: int
+    limit_texts: int
+
+
+# About 18 minutes on two cores.
+FULL = Plan(
+    rounds=3,
+    seconds=3.0,
+    ramp_seconds=0.5,
+    warm_up_seconds=1.0,
+    limit_seconds=1.0,
+    calibration_seconds=1.0,
+    idle_seconds=5.0,
+    levels=(1, 16, 64, 256),
+    few_levels=(16, 64),
+    texts=16_384,
+    limit_texts=2_048,
+)
+# Under three minutes; shows that the machinery works.
+QUICK = Plan(
+    rounds=1,
+    seconds=0.6,
+    ramp_seconds=0.2,
+    warm_up_seconds=0.3,
+    limit_seconds=0.1,
+    calibration_seconds=0.2,
+    idle_seconds=0.5,
+    levels=(1, 16),
+    few_levels=(8,),
+    texts=1_024,
+    limit_texts=256,
+)

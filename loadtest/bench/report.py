@@ -1,0 +1,217 @@
+"""A summary on the console and as Markdown: the same tables, drawn by rich or by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from loadtest.bench.aims import Aim
+from loadtest.bench.cpu import is_model, is_ray
+from loadtest.bench.results import Results
+from loadtest.bench.summary import Row, Spread, Summary
+
+_WIDTH = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of texts; the first `left` columns are aligned to the left."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+
+
+def tables(results: Results, summary: Summary, aims: Sequence[Aim]) -> list[Table]:
+    """Every table of a run, in the order to read them; empty ones are left out."""
+    made = [
+        _loads(summary),
+        _limits(results, summary),
+        _cpu(summary),
+        _batches(summary),
+        _idle(summary),
+        _aims(aims),
+    ]
+    return [table for table in made if table.rows]
+
+
+def print_tables(found: Sequence[Table], about: str) -> None:
+    """Draws the tables on the console."""
+    console = Console(width=max(_WIDTH, Console().width), highlight=False)
+    for table in found:
+        drawn = RichTable(title=table.title, title_justify="left")
+        for number, column in enumerate(table.columns):
+            drawn.add_column(column, justify="left" if number < table.left else "right")
+        for row in table.rows:
+            drawn.add_row(*row)
+        console.print(drawn)
+    console.print(about)
+
+
+def markdown(found: Sequence[Table], about: str) -> str:
+    """The tables as Markdown, with a line about where they were measured."""
+    parts = [about]
+    for table in found:
+        rule = [":--" if n < table.left else "--:" for n in range(len(table.columns))]
+        lines = [table.columns, tuple(rule), *table.rows]
+        parts.append(
+            f"### {table.title}\n\n"
+            + "\n".join("| " + " | ".join(cell or " " for cell in line) + " |" for line in lines)
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def about_line(results: Results) -> str:
+    """Machine, versions and options in one paragraph."""
+    about: dict[str, Any] = results.about
+    machine, versions, texts = about["machine"], about["versions"], about["texts"]
+    changed = f" and {about['changed_files']} changed files" if about["changed_files"] else ""
+    names = ("python", "ray", "nvidia-pytriton", "onnxruntime", "grpcio")
+    return (
+        f"Measured {results.started_at} in {results.took_s / 60:.0f} min on {machine['cores']} "
+        f"cores of {machine['processor']} ({machine['architecture']}, kernel {machine['kernel']}), "
+        f"the load generator on the same cores; "
+        + ", ".join(f"{name} {versions[name]}" for name in names)
+        + f"; commit {about['commit'][:10] or 'unknown'}{changed}; "
+        f"{about['options']['rounds']} rounds, {about['options']['seconds']:g} s a load; "
+        f"texts of {texts['mean_words']:.1f} words in the mean; understanding "
+        f"version {about['understanding']['version']} ({about['understanding']['served']})."
+    )
+
+
+def _loads(summary: Summary) -> Table:
+    return Table(
+        title="Loads: medians of the rounds (± half of the range)",
+        columns=(
+            *("variant", "method", "in flight", "texts/s", "of the limit", "p50 ms", "p99 ms"),
+            *("refused", "errors", "CPU model", "CPU around", "CPU Ray", "CPU generator"),
+        ),
+        rows=tuple(
+            (
+                row.variant,
+                row.method,
+                row.level,
+                _figure(row.texts_per_s, 0),
+                _figure(row.share, 2),
+                f"{row.p50_ms.median:.1f}",
+                f"{row.p99_ms.median:.1f}",
+                str(row.refused or ""),
+                _trouble(row),
+                _ms(row.cpu.model),
+                _ms(row.cpu.around),
+                _ms(row.cpu.ray),
+                _ms(row.cpu.generator),
+            )
+            for row in summary.rows
+        ),
+        left=2,
+    )
+
+
+def _limits(results: Results, summary: Summary) -> Table:
+    chosen = next((r for r in summary.limits if r.setting == results.limit_setting), None)
+    reference = chosen.texts_per_s.median if chosen else 0.0
+    return Table(
+        title=f"The bare work; the limit is {results.limit_setting}",
+        columns=("artifact", "order", "batch", "sessions x threads", "texts/s", "of it", "CPU ms"),
+        rows=tuple(
+            (
+                row.artifact,
+                row.order if row.batch > 1 else "",
+                str(row.batch),
+                f"{row.sessions} x {row.threads}",
+                _figure(row.texts_per_s, 0),
+                f"{row.texts_per_s.median / reference:.2f}" if reference else "",
+                _ms(row.cpu_ms_per_text),
+            )
+            for row in sorted(
+                summary.limits, key=lambda r: (r.artifact, r.sessions, r.order, r.batch)
+            )
+        ),
+        left=2,
+    )
+
+
+def _cpu(summary: Summary) -> Table:
+    """By process at the loads that show most: every closed one with 16 or 64 in flight."""
+    rows = [row for row in summary.rows if row.load == "closed" and row.in_flight in (16, 64)]
+    kinds = sorted({kind for row in rows for kind in row.cpu.by_kind}, key=_kind_order)
+    return Table(
+        title="CPU milliseconds a request by process",
+        columns=("process", *(f"{r.variant} {r.method} {r.in_flight}" for r in rows)),
+        rows=tuple(
+            (kind, *(_ms(row.cpu.by_kind.get(kind, 0.0)) for row in rows)) for kind in kinds
+        ),
+    )
+
+
+def _batches(summary: Summary) -> Table:
+    """Rows of one execution."""
+    rows = [row for row in summary.rows if row.batch_sizes]
+    models = sorted({model for row in rows for model in row.batch_sizes})
+    return Table(
+        title="Batch sizes really formed: mean rows of one execution in Triton",
+        columns=("variant", "method", "in flight", *models),
+        rows=tuple(
+            (
+                row.variant,
+                row.method,
+                row.level,
+                *(
+                    f"{row.batch_sizes[model]:.1f}" if row.batch_sizes.get(model) else ""
+                    for model in models
+                ),
+            )
+            for row in rows
+        ),
+        left=2,
+    )
+
+
+def _idle(summary: Summary) -> Table:
+    kinds = sorted({k for cores in summary.idle.values() for k in cores}, key=_kind_order)
+    variants = list(summary.idle)
+    total = tuple(f"{100 * sum(summary.idle[v].values()):.1f}" for v in variants)
+    rows = [
+        (kind, *(f"{100 * summary.idle[v].get(kind, 0.0):.1f}" for v in variants)) for kind in kinds
+    ]
+    return Table(
+        title="With nobody calling: hundredths of a core by process",
+        columns=("process", *variants),
+        rows=(*rows, ("in all", *total)) if rows else (),
+    )
+
+
+def _aims(aims: Sequence[Aim]) -> Table:
+    return Table(
+        title="Aims",
+        columns=("aim", "measured", "met"),
+        rows=tuple((aim.text, aim.measured, aim.verdict) for aim in aims),
+        left=3,
+    )
+
+
+def _kind_order(kind: str) -> tuple[bool, bool, str]:
+    """Models first, then what is ours, then Ray's own."""
+    return (is_ray(kind), not is_model(kind), kind)
+
+
+def _figure(value: Spread, digits: int) -> str:
+    return f"{value.median:.{digits}f} ± {(value.high - value.low) / 2:.{digits}f}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.2f}" if value else ""
+
+
+def _trouble(row: Row) -> str:
+    """Everything that should not have been, with its count."""
+    found = dict(row.errors)
+    if row.degraded:
+        found["degraded"] = row.degraded
+    if row.wrong:
+        found[f"wrong of {row.checked}"] = row.wrong
+    return ", ".join(f"{name} {count}" for name, count in sorted(found.items()))

@@ -1,0 +1,48 @@
+"""Our stack through its ingress: every step in the replica, or each in a deployment of its own."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from loadtest.bench.cpu import MARKER
+from loadtest.bench.variants import Start
+from serving.cli.local_stack import local_stack
+from serving.settings import PlacementSettings
+
+# The limits on calls in flight are for overload; this is about work.
+_MOST_IN_FLIGHT = 512
+_LIMITS = {
+    "CARTWRIGHT_SERVER__MAX_IN_FLIGHT": str(_MOST_IN_FLIGHT),
+    "CARTWRIGHT_DEPLOYMENTS__AGENT__MAX_ONGOING_REQUESTS": str(_MOST_IN_FLIGHT + 128),
+    "CARTWRIGHT_DEPLOYMENTS__STEP__MAX_ONGOING_REQUESTS": str(_MOST_IN_FLIGHT + 128),
+    "CARTWRIGHT_DEPLOYMENTS__STEP__MAX_QUEUED_REQUESTS": str(2 * _MOST_IN_FLIGHT),
+}
+INLINE: Mapping[str, str] = {}
+DEPLOYMENTS: Mapping[str, str] = {
+    f"CARTWRIGHT_PLACEMENT__{step.upper()}": "deployment" for step in PlacementSettings.model_fields
+}
+
+
+def settings_of(repository: Path, shop: Path, placement: Mapping[str, str]) -> dict[str, str]:
+    """The settings that a measured stack differs in from the defaults."""
+    return {
+        "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(repository.absolute()),
+        "CARTWRIGHT_STORES__SHOP": str(shop.absolute()),
+        **_LIMITS,
+        **placement,
+    }
+
+
+def starts_stack(settings: Mapping[str, str], folder: Path) -> Start:
+    """Starts a stack with these settings; its logs go below `folder`."""
+
+    @contextmanager
+    def start(mark: str) -> Iterator[str]:
+        own = {
+            "CARTWRIGHT_TRITON__LOG_FOLDER": str((folder / "log").absolute()),
+            MARKER: mark,
+        }
+        with local_stack({**settings, **own}) as stack:
+            yield stack.address
+
+    return start
