@@ -7,6 +7,9 @@ from model_build.serving_profile import TunedHosting
 from model_build.tune.figures import Estimate
 from model_build.tune.grid import simplicity
 
+# However large the noise, no more of the throughput than this is given up for a simpler point.
+WIDEST_BAND = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -15,7 +18,6 @@ class Choice:
     chosen: Estimate
     # Highest throughput within the bound; what the band is a share of.
     fastest: Estimate
-    noise_band: float
     # Points that keep the bound and are as fast as the fastest, within the band; simplest first.
     equivalent: tuple[TunedHosting, ...]
 
@@ -37,8 +39,13 @@ def keeps(estimate: Estimate, p99_limit_ms: float) -> bool:
 def choose(estimates: Sequence[Estimate], p99_limit_ms: float, noise_band: float) -> Choice | None:
     """The simplest of the points that are as fast as the fastest that keeps the bound.
 
+    Args:
+        estimates: points to choose from.
+        p99_limit_ms: the bound.
+        noise_band: share of the throughput within which points count as equal.
+
     Returns:
-        None if none keeps it.
+        None if none keeps the bound.
     """
     within = [e for e in estimates if keeps(e, p99_limit_ms)]
     if not within:
@@ -51,7 +58,6 @@ def choose(estimates: Sequence[Estimate], p99_limit_ms: float, noise_band: float
     return Choice(
         chosen=equals[0],
         fastest=fastest,
-        noise_band=noise_band,
         equivalent=tuple(e.point for e in equals),
     )
 

@@ -341,7 +341,7 @@ def _profile(
             mean_batch_rows=round(chosen.mean_batch_rows, 2),
             instance_memory_mib=round(chosen.memory_mib, 1),
             looks=chosen.looks,
-            noise_band=round(result.choice.noise_band, 4),
+            noise_band=round(result.noise_band, 4),
         ),
         machine=this_machine(),
         versions=versions_of(version.manifest, tritonserver),

@@ -21,9 +21,9 @@ class LoadResult(Generic[Snapshot]):
     """What was seen in the counted part."""
 
     seconds: float
-    # Of each request that began and ended in it.
+    # Of each request that was under way in it, also those that ended later: the slow ones count.
     latencies_s: list[float]
-    # Requests answered in it, whenever they began.
+    # Requests answered in it.
     answered: int
     errors: list[str]
     before: Snapshot
@@ -33,7 +33,7 @@ class LoadResult(Generic[Snapshot]):
 @dataclass
 class _Seen:
     counting: bool = False
-    began_s: float = 0.0
+    counted: bool = False
     stopped: bool = False
     latencies_s: list[float] = field(default_factory=list)
     answered: int = 0
@@ -64,10 +64,10 @@ async def apply_load(
     try:
         await asyncio.sleep(lead_in_s)
         before = await snapshot()
-        seen.began_s, seen.counting = time.perf_counter(), True
+        counting_began_s, seen.counting = time.perf_counter(), True
         await asyncio.sleep(seconds)
-        seen.counting = False
-        counted_s = time.perf_counter() - seen.began_s
+        seen.counting, seen.counted = False, True
+        counted_s = time.perf_counter() - counting_began_s
         after = await snapshot()
     finally:
         seen.stopped = True
@@ -85,7 +85,7 @@ async def apply_load(
 
 async def _keep_asking(call: Call, turn: Iterator[bytes], seen: _Seen) -> None:
     while not seen.stopped:
-        request = next(turn)
+        request, late = next(turn), seen.counted
         began_s = time.perf_counter()
         try:
             await call(request)
@@ -94,7 +94,6 @@ async def _keep_asking(call: Call, turn: Iterator[bytes], seen: _Seen) -> None:
                 seen.errors.append(f"{error.code().name}: {error.details()}")
             await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
             continue
-        if seen.counting:
-            seen.answered += 1
-            if began_s >= seen.began_s:
-                seen.latencies_s.append(time.perf_counter() - began_s)
+        seen.answered += seen.counting
+        if seen.counting or (seen.counted and not late):
+            seen.latencies_s.append(time.perf_counter() - began_s)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from model_build.serving_profile import TunedHosting
@@ -11,10 +12,12 @@ from model_build.tune.choose import keeps, pareto_front
 from model_build.tune.figures import Estimate
 from model_build.tune.sweep import SweepOptions, SweepResult
 
+_COLUMNS = (
+    *("instances", "threads\neach", "batch\nup to", "delay\nus", "looks"),
+    *("req/s", "p50\nms", "p99\nms", "rows a\nbatch", "CPU ms\na req.", "MiB"),
+)
 # Cores that a generator of one process may keep busy before it is what is measured.
 _GENERATOR_CORES = 0.8
-# A band this wide tells little apart.
-_WIDE_BAND = 0.15
 
 
 def table(model: str, options: SweepOptions, result: SweepResult) -> Table:
@@ -24,19 +27,20 @@ def table(model: str, options: SweepOptions, result: SweepResult) -> Table:
         title=f"{model}, {options.concurrency} in flight: requests/s against p99",
         title_justify="left",
         title_style="bold",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
     )
-    shown.add_column("inst x thr", no_wrap=True)
-    for column in ("batch", "delay us", "looks", "req/s", "p50 ms", "p99 ms", "rows", "CPU ms"):
+    for column in _COLUMNS:
         shown.add_column(column, justify="right", no_wrap=True)
-    shown.add_column("MiB", justify="right", no_wrap=True)
     for level in options.other_levels:
-        shown.add_column(f"req/s, p99 at {level}", justify="right", no_wrap=True)
+        shown.add_column(f"at {level}:\nreq/s, p99", justify="right", no_wrap=True)
     shown.add_column("", no_wrap=True)
     for found in sorted(result.estimates, key=lambda e: -e.requests_per_s):
         point = found.point
         chosen = result.choice is not None and point == result.choice.chosen.point
         shown.add_row(
-            f"{point.instances} x {point.intra_op_threads}",
+            str(point.instances),
+            str(point.intra_op_threads),
             str(point.max_batch_rows),
             str(point.max_queue_delay_microseconds),
             str(found.looks),
@@ -60,8 +64,11 @@ def lines(options: SweepOptions, result: SweepResult) -> Iterator[str]:
         f"noise: looks at one point scatter by {result.deviation:.1%}{beside}; points within "
         f"{result.noise_band:.1%} of the fastest count as equal"
     )
-    if result.noise_band > _WIDE_BAND:
-        yield "warning: that tells little apart; give more --minutes, or a machine at rest"
+    if result.noise > result.noise_band:
+        yield (
+            f"warning: two points may differ by {result.noise:.0%} by chance, so that another run "
+            "may choose another point; give more --minutes, or a machine at rest"
+        )
     busiest = max(result.estimates, key=lambda e: e.generator_cores)
     if busiest.generator_cores > _GENERATOR_CORES:
         yield (
@@ -79,7 +86,7 @@ def lines(options: SweepOptions, result: SweepResult) -> Iterator[str]:
         f"{choice.fastest.requests_per_s:.0f} requests/s"
     )
     equals = ", ".join(point.label for point in choice.equivalent)
-    yield f"as fast, within {choice.noise_band:.1%}, the simplest first: {equals}"
+    yield f"as fast, within {result.noise_band:.1%}, the simplest first: {equals}"
     in_use = result.of(options.in_use)
     assert in_use is not None
     share = in_use.requests_per_s / choice.fastest.requests_per_s
@@ -116,6 +123,7 @@ def document(model: str, options: SweepOptions, result: SweepResult) -> dict[str
         "seconds": round(result.seconds, 1),
         "scatter": result.deviation,
         "calibrated": result.calibrated,
+        "noise": result.noise,
         "noise_band": result.noise_band,
         "in_use": options.in_use.label,
         "chosen": choice.chosen.point.label if choice else None,

@@ -12,14 +12,17 @@ T = TypeVar("T")
 # Load that is not counted, at the start of each look.
 LEAD_IN_S = 0.25
 SHORTEST_LOOK_S = 0.4
-LONGEST_LOOK_S = 4.0
+# What disturbs a machine comes in bursts of seconds: many looks say more than long ones.
+_ENOUGH_S = 1.0
+LONGEST_LOOK_S = 2.0
+_FEW_PASSES = 3
 # A point is looked at beside others; after so many of them the calibration is repeated.
 _PER_CALIBRATION = 4
 _SHRINK = 4
 _FEWEST_FINALISTS = 4
 # Share of the time, by the number of stages and stage.
 _SHARES = {1: (1.0,), 2: (0.5, 0.5), 3: (0.45, 0.25, 0.3)}
-_PASSES = {1: (5,), 2: (1, 5), 3: (1, 2, 5)}
+_MOST_PASSES = {1: (15,), 2: (2, 15), 3: (2, 3, 15)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ def plan(points: int, seconds: float, load_s: float, levels: int) -> tuple[Stage
     stages: list[Stage] = []
     needed_s = 0.0
     for index, (count, share, passes) in enumerate(
-        zip(counts, _SHARES[len(counts)], _PASSES[len(counts)], strict=True)
+        zip(counts, _SHARES[len(counts)], _MOST_PASSES[len(counts)], strict=True)
     ):
         stage = fitted(
             count,
@@ -97,7 +100,7 @@ def plan(points: int, seconds: float, load_s: float, levels: int) -> tuple[Stage
 def fitted(
     points: int, passes: int, seconds: float, load_s: float, levels: int, *, all_levels: bool
 ) -> Stage:
-    """A stage that takes `seconds`: looks as long as possible, and fewer passes before too short.
+    """A stage that takes `seconds`: as many of the passes as fit with looks that are long enough.
 
     The first pass is made in any case, so that it may take longer.
     """
@@ -107,7 +110,7 @@ def fitted(
         one = Stage(points=points, passes=some, look_s=1.0, all_levels=all_levels)
         per_second = one.seconds(load_s, levels) - stage.seconds(load_s, levels)
         look_s = spare_s / per_second
-        if look_s >= SHORTEST_LOOK_S or some == 1:
+        if look_s >= (_ENOUGH_S if some > _FEW_PASSES else SHORTEST_LOOK_S):
             break
     look_s = min(LONGEST_LOOK_S, max(SHORTEST_LOOK_S, look_s))
     return Stage(points=points, passes=some, look_s=look_s, all_levels=all_levels)

@@ -7,7 +7,7 @@ from statistics import median
 import numpy as np
 
 from model_build.serving_profile import TunedHosting
-from model_build.tune.choose import Choice, choose, nearest, survivors
+from model_build.tune.choose import WIDEST_BAND, Choice, choose, nearest, survivors
 from model_build.tune.figures import Estimate, Look, drift, estimate, noise_band, scatter
 from model_build.tune.schedule import Stage, fitted, plan, visits
 from model_build.tune.trial_host import PointFailed, TrialHost
@@ -63,6 +63,9 @@ class SweepResult:
     deviation: float
     # Whether they are compared with looks at the point in use beside them.
     calibrated: bool
+    # How much two finalists may differ by chance, as a share.
+    noise: float
+    # Finalists whose throughput differs by no more count as equal: the noise, within limits.
     noise_band: float
     # None: no point keeps the bound.
     choice: Choice | None
@@ -196,7 +199,8 @@ def _result(run: _Sweep, finalists: tuple[TunedHosting, ...], seconds: float) ->
     )
     final = run.estimates(finalists, calibrated=calibrated)
     # Of the typical finalist; the one in use has more looks than the others.
-    band = noise_band(deviation, int(median(e.looks for e in final)))
+    noise = noise_band(deviation, int(median(e.looks for e in final)))
+    band = min(noise, WIDEST_BAND)
     return SweepResult(
         estimates=tuple(run.estimates(list(run.looks), calibrated=calibrated)),
         others={
@@ -207,6 +211,7 @@ def _result(run: _Sweep, finalists: tuple[TunedHosting, ...], seconds: float) ->
         failed=run.failed,
         deviation=deviation,
         calibrated=calibrated,
+        noise=noise,
         noise_band=band,
         choice=choose(final, run.options.p99_limit_ms, band),
         nearest=nearest(final),

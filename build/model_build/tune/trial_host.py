@@ -190,7 +190,7 @@ class TrialHost:
             raise PointFailed(reason)
         p50_s, p99_s = np.percentile(np.array(result.latencies_s), (50, 99))
         before, after = result.before, result.after
-        per_request = 1000.0 / result.answered
+        per_request = 1000.0 / max(1, result.answered)
         return Look(
             at_s=at_s,
             concurrency=concurrency,
