@@ -10,6 +10,7 @@ first: callers without pauses, more and more of them.
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ CONNECT_TIMEOUT_S = 1.0
 
 def main() -> int:
     """Reads the command line and runs; returns the exit code."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     values = vars(_parser().parse_args())
     processes: int = values.pop("processes")
     host: str | None = values.pop("host")
@@ -80,7 +82,14 @@ def _run(values: Mapping[str, Any], processes: int, address: str, out: Path) -> 
         value = values.get(option.name, option.default)
         if value != option.default:
             command += (option.flag, str(value))
-    return subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except (KeyboardInterrupt, SystemExit):
+        # Locust ends its workers, writes the report of what there is, and ends.
+        process.terminate()
+        process.wait()
+        raise
 
 
 def _parser() -> argparse.ArgumentParser:

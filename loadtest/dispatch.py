@@ -63,9 +63,8 @@ class Dispatcher:
         What is under way then goes on.
         """
         for index, scheduled_s in zip(itertools.count(), schedule):
-            ahead_s = scheduled_s - self._now_s()
-            if ahead_s > 0:
-                self._sleep_s(ahead_s)
+            # Not skipped when late: replies are taken in while this sleeps.
+            self._sleep_s(max(scheduled_s - self._now_s(), 0.0))
             lateness_s = max(self._now_s() - scheduled_s, 0.0)
             due = Due(index=index, scheduled_s=scheduled_s, lateness_s=lateness_s)
             if self.in_flight >= self._max_in_flight:

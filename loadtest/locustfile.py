@@ -6,11 +6,12 @@
 Everything that needs no Locust lives in the modules beside this file.
 """
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
 
-from locust import LoadTestShape, User, events, task
+from locust import LoadTestShape, User, argument_parser, events, task
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 # Locust runs this file by its path.
@@ -29,6 +30,9 @@ from loadtest.session import Session  # noqa: E402
 from loadtest.thresholds import ThresholdsUnusable, load_thresholds  # noqa: E402
 
 UNUSABLE = 2
+# After a failure that names no time: callers that came back at once would only make failures.
+FAILED_PAUSE_MS = 100.0
+MOST_SPAWNED_PER_S = 100
 MESSAGE = "loadtest"
 # Where the environment keeps what our listeners share.
 SESSION = "loadtest_session"
@@ -49,7 +53,7 @@ class _Customer(User):
     @property
     def session(self) -> Session:
         """What this process shares among its users."""
-        session = self.getattr(environment, SESSION)
+        session = getattr(self.environment, SESSION)
         assert isinstance(session, Session)
         return session
 
@@ -98,13 +102,23 @@ class Shopper(_Customer):
 
 
 class Caller(_Customer):
-    """One call after the other from the mix, without pauses (closed model)."""
+    """One call after the other from the mix (closed model); pauses only after a failure."""
+
+    def on_start(self) -> None:
+        """Begins without a pause."""
+        self._pause_s = 0.0
+
+    def wait_time(self) -> float:
+        """Seconds until the next call: as long as a refusal asks for."""
+        return self._pause_s
 
     @task
     def call(self) -> None:
         """Makes one call."""
         outcome, _ = self.session.call(self.session.mix.draw())
         self.report(outcome)
+        failed = outcome.name not in outcomes.ANSWERED
+        self._pause_s = (outcome.retry_after_ms or FAILED_PAUSE_MS) / 1000.0 if failed else 0.0
 
 
 class Arrivals(_Customer):
@@ -133,6 +147,8 @@ class PlannedShape(LoadTestShape):
         super().__init__()  # type: ignore[no-untyped-call]
         self._environment = environment
         self._plan = read_plan(vars(environment.parsed_options))
+        # What the last tick said; a new pair makes Locust begin anew.
+        self._users, self._rate = 0, 1.0
 
     def tick(self) -> tuple[int, float] | None:
         """Users and users a second; None at the end."""
@@ -141,12 +157,16 @@ class PlannedShape(LoadTestShape):
         at_s: float = self.get_run_time()  # type: ignore[no-untyped-call]
         if at_s >= shape.duration_s + self._plan.drain_s:
             return None
+        processes = max(self._environment.runner.worker_count, 1)
         if self._plan.open_model:
             # One user in each process makes all its calls.
-            processes = self._environment.runner.worker_count
             return processes, float(processes)
         users = round(shape.level(at_s) or 0.0)
-        return users, float(max(users, 1))
+        # Locust comes and goes at this rate, and warns above 100 a process.
+        change = max(abs(users - self.get_current_user_count()), 1)
+        if users != self._users:
+            self._users, self._rate = users, float(min(change, MOST_SPAWNED_PER_S * processes))
+        return self._users, self._rate
 
 
 def add_options(parser: Any) -> None:
@@ -186,6 +206,9 @@ def prepare(environment: Any, **_: Any) -> None:
         environment.shape_class = PlannedShape(environment)
         environment.shape_class.runner = runner
     if isinstance(runner, WorkerRunner):
+        # A worker parses its defaults anew for each of a hundred options at each message of the
+        # master, and sends nothing meanwhile: up to a second that the stack would be blamed for.
+        argument_parser.default_args_dict = functools.cache(argument_parser.default_args_dict)
         environment.events.report_to_master.add_listener(
             lambda client_id, data: data.update({MESSAGE: session.drain()})
         )
