@@ -52,7 +52,7 @@ config: $(INSTALLED) ## generate config.pbtxt of every model from its spec
 	$(BIN)/python -m model_build.triton_config
 
 bench: $(INSTALLED) models ## measure everything beside the bare model, about 20 minutes
-	$(BIN)/python loadtest/bench run
+	$(BIN)/python loadtest/bench run --markdown docs/performance.md --plots docs/performance
 
 load: $(INSTALLED) ## load the running stack of this folder (`make serve`) for a minute
 	$(BIN)/python loadtest/bench.py --running --rounds 1 --seconds 15

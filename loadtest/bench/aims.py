@@ -8,6 +8,9 @@ STACK = "stack inline"
 RAY_DEFAULTS = "Ray Serve defaults"
 ECHO = "Ray Serve echo"
 NULL = "null model"
+PLAIN = "plain grpc.aio"
+# Where the model runs in the process that serves it: its CPU time is not known apart.
+IN_PROCESS = (RAY_DEFAULTS, PLAIN)
 # Replies that may name another intent than the reference, of those that were checked.
 MOST_WRONG = 0.03
 

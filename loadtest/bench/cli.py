@@ -1,38 +1,44 @@
 """`python loadtest/bench`: measure a run, show it again, compare two."""
 
-import datetime
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 
-from loadtest.bench import machine
 from loadtest.bench.aims import aims, failures
-from loadtest.bench.artifacts import understanding_files
-from loadtest.bench.catalogue import NAMES, Materials, variants
-from loadtest.bench.limit import bare_limit, settings
-from loadtest.bench.load import load_generator
+from loadtest.bench.catalogue import NAMES
+from loadtest.bench.children import ROOT
+from loadtest.bench.compare import compare, only_in_one
+from loadtest.bench.document import UnusableDocument, write_block
+from loadtest.bench.measure import FOLDER, LIMIT, measure
 from loadtest.bench.plan import FULL, QUICK, Plan
-from loadtest.bench.reference import intent_indexes
-from loadtest.bench.report import about_line, print_tables, tables
-from loadtest.bench.results import Results
-from loadtest.bench.rounds import Rounds
-from loadtest.bench.summary import summarise
-from loadtest.bench.texts import TextSet, make_texts
+from loadtest.bench.plots import write_plots
+from loadtest.bench.report import about_line, changes_table, markdown, print_tables, tables
+from loadtest.bench.results import Results, UnreadableResults
+from loadtest.bench.servers import serve
+from loadtest.bench.summary import Summary, summarise
 from serving.errors import StartupError
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "var" / "bench"
-# Any but the one that models are trained with.
-TEXTS_SEED = 20_261
-LIMIT = "limit"
+_PATH = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group()
 def main() -> None:
     """Measure the stack beside the bare model and other ways of serving it."""
+
+
+main.add_command(serve)
+
+
+def _document_options(command: "click.decorators.FC") -> "click.decorators.FC":
+    for option in (
+        click.option("--plots", type=_PATH, help="Folder that takes pictures (PNG)."),
+        click.option("--markdown", "document", type=_PATH, help="Document that takes the tables."),
+    ):
+        command = option(command)
+    return command
 
 
 @main.command()
@@ -41,9 +47,10 @@ def main() -> None:
 @click.option("--rounds", type=click.IntRange(min=1))
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Of each load.")
 @click.option("--in-flight", metavar="N,…", default="", help="Levels instead of the plan's.")
-@click.option("--repository", type=click.Path(path_type=Path), default=ROOT / "model_repository")
-@click.option("--shop", type=click.Path(path_type=Path), default=ROOT / "var" / "shop")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where results go.")
+@click.option("--repository", type=_PATH, default=ROOT / "model_repository")
+@click.option("--shop", type=_PATH, default=ROOT / "var" / "shop")
+@click.option("--json", "json_path", type=_PATH, help="Where results go; default: var/bench.")
+@_document_options
 def run(
     quick: bool,
     only: str,
@@ -53,24 +60,84 @@ def run(
     repository: Path,
     shop: Path,
     json_path: Path | None,
+    document: Path | None,
+    plots: Path | None,
 ) -> None:
     """Measure everything (or some) in turn, several rounds."""
     plan = _plan(QUICK if quick else FULL, rounds, seconds, in_flight)
+    names = _names(only)
     try:
-        results, complaints = _measure(plan, _names(only), repository, shop)
+        results, complaints = measure(plan, names, repository, shop)
     except StartupError as error:
         raise click.ClickException(error.message) from error
     path = json_path or FOLDER / f"{results.started_at.replace(':', '')}.json"
     results.write(path)
     summary = summarise(results)
-    print_tables(tables(results, summary, aims(summary)), about_line(results))
+    _show(results, summary, document, plots)
     click.echo(f"results: {path}")
+    for name, text in complaints.items():
+        click.echo(f"first error of {name}: {text}", err=True)
     found = failures(summary)
     for line in found:
         click.echo(f"FAILED {line}", err=True)
-    for name, text in complaints.items():
-        click.echo(f"first error of {name}: {text}", err=True)
     raise SystemExit(1 if found else 0)
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@_document_options
+def report(file: Path, document: Path | None, plots: Path | None) -> None:
+    """Show the results of a run again; write them into a document."""
+    results = _read(file)
+    _show(results, summarise(results), document, plots)
+
+
+@main.command("compare")
+@click.argument("before", type=_FILE)
+@click.argument("after", type=_FILE)
+@click.option("--all", "show_all", is_flag=True, help="Also what did not move.")
+def compare_runs(before: Path, after: Path, show_all: bool) -> None:
+    """Say what moved beyond noise between two runs."""
+    first, second = _read(before), _read(after)
+    changes = compare(first, second, np.random.default_rng(0))
+    moved = [change for change in changes if change.beyond_noise]
+    shown = changes if show_all else moved
+    if shown:
+        print_tables([changes_table(shown)], "")
+    click.echo(f"{len(moved)} of {len(changes)} figures moved beyond noise")
+    for name, keys in zip((before, after), only_in_one(first, second), strict=True):
+        if keys:
+            click.echo(f"only in {name}: " + "; ".join(f"{v}, {m}, {n}" for v, m, _, n in keys))
+    if not changes:
+        raise click.ClickException("nothing to compare: each point needs two rounds in both runs")
+
+
+def _show(results: Results, summary: Summary, document: Path | None, plots: Path | None) -> None:
+    found = tables(results, summary, aims(summary))
+    about = about_line(results)
+    print_tables(found, about)
+    pictures = write_plots(results, summary, plots) if plots else []
+    if document:
+        shown = [f"![{picture.stem}]({_link(picture, document)})" for picture in pictures]
+        try:
+            write_block(document, "\n\n".join([markdown(found, about).strip(), *shown]))
+        except UnusableDocument as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"document: {document}")
+
+
+def _link(picture: Path, document: Path) -> str:
+    """The picture as seen from the document."""
+    folder = document.resolve().parent
+    path = picture.resolve()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
+def _read(path: Path) -> Results:
+    try:
+        return Results.read(path)
+    except UnreadableResults as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _plan(plan: Plan, rounds: int | None, seconds: float | None, in_flight: str) -> Plan:
@@ -82,7 +149,7 @@ def _plan(plan: Plan, rounds: int | None, seconds: float | None, in_flight: str)
             raise click.BadParameter(f"--in-flight: {in_flight!r}: not numbers") from error
         if levels[0] < 1:
             raise click.BadParameter("--in-flight: levels begin at 1")
-        plan = replace(plan, levels=levels, few_levels=levels)
+        plan = replace(plan, levels=levels, few_levels=levels, triton_levels=levels)
     return plan
 
 
@@ -92,61 +159,3 @@ def _names(only: str) -> list[str]:
     if unknown:
         raise click.BadParameter(f"--only: there is no {', '.join(unknown)}")
     return names
-
-
-def _measure(
-    plan: Plan, only: list[str], repository: Path, shop: Path
-) -> tuple[Results, dict[str, str]]:
-    began_s = time.monotonic()
-    started_at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    files = understanding_files(repository)
-    texts = make_texts(plan.texts, TEXTS_SEED)
-    cores = machine.cores()
-    materials = Materials(
-        plan=plan,
-        repository=repository,
-        shop=shop,
-        folder=FOLDER,
-        files=files,
-        texts=texts.texts,
-        expected=intent_indexes(files, texts.texts, cores),
-    )
-    # The limit has to be there in any case: everything is compared with it.
-    chosen = [] if only == [LIMIT] else variants(materials, [n for n in only if n != LIMIT])
-    with (
-        bare_limit(files, texts.texts[: plan.limit_texts], cores) as limit,
-        load_generator() as generator,
-    ):
-        measured = Rounds(
-            plan, limit, generator, settings(list(files.artifacts), cores), files.served, click.echo
-        ).run(chosen)
-    return Results(
-        started_at=started_at,
-        took_s=time.monotonic() - began_s,
-        about={
-            **machine.describe(ROOT),
-            "options": asdict(plan),
-            "only": only,
-            "understanding": {
-                "version": files.version,
-                "served": files.served,
-                "sha256": dict(files.digests),
-            },
-            "texts": _about_texts(texts),
-        },
-        limit_setting=measured.limit_setting,
-        limits=measured.limits,
-        points=measured.points,
-        idle=measured.idle,
-    ), measured.complaints
-
-
-def _about_texts(texts: TextSet) -> dict[str, object]:
-    words = [len(text.split()) for text in texts.texts]
-    return {
-        "count": len(words),
-        "seed": texts.seed,
-        "digest": texts.digest(),
-        "mean_words": float(np.mean(words)),
-        "words": {str(length): count for length, count in texts.word_counts().items()},
-    }

@@ -21,6 +21,7 @@ class Plan:
     # Requests in flight: for what matters most, and for the rest.
     levels: tuple[int, ...]
     few_levels: tuple[int, ...]
+    triton_levels: tuple[int, ...]
     # Distinct utterances for the loads, and for the bare work.
     texts: int
     limit_texts: int
@@ -37,6 +38,7 @@ FULL = Plan(
     idle_seconds=5.0,
     levels=(1, 16, 64, 256),
     few_levels=(16, 64),
+    triton_levels=(1, 16, 64),
     texts=16_384,
     limit_texts=2_048,
 )
@@ -51,6 +53,7 @@ QUICK = Plan(
     idle_seconds=0.5,
     levels=(1, 16),
     few_levels=(8,),
+    triton_levels=(8,),
     texts=1_024,
     limit_texts=256,
 )

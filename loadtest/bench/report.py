@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from loadtest.bench.aims import Aim
+from loadtest.bench.aims import IN_PROCESS, Aim
+from loadtest.bench.compare import Change
 from loadtest.bench.cpu import is_model, is_ray
 from loadtest.bench.results import Results
 from loadtest.bench.summary import Row, Spread, Summary
@@ -87,7 +88,7 @@ def _loads(summary: Summary) -> Table:
         title="Loads: medians of the rounds (± half of the range)",
         columns=(
             *("variant", "method", "in flight", "texts/s", "of the limit", "p50 ms", "p99 ms"),
-            *("refused", "errors", "CPU model", "CPU around", "CPU Ray", "CPU generator"),
+            *("refused", "errors", "CPU ms: model", "around", "Ray's own"),
         ),
         rows=tuple(
             (
@@ -100,10 +101,9 @@ def _loads(summary: Summary) -> Table:
                 f"{row.p99_ms.median:.1f}",
                 str(row.refused or ""),
                 _trouble(row),
-                _ms(row.cpu.model),
+                _ms(row.cpu.model) or ("in the process" if row.variant in IN_PROCESS else ""),
                 _ms(row.cpu.around),
                 _ms(row.cpu.ray),
-                _ms(row.cpu.generator),
             )
             for row in summary.rows
         ),
@@ -140,7 +140,7 @@ def _cpu(summary: Summary) -> Table:
     rows = [row for row in summary.rows if row.load == "closed" and row.in_flight in (16, 64)]
     kinds = sorted({kind for row in rows for kind in row.cpu.by_kind}, key=_kind_order)
     return Table(
-        title="CPU milliseconds a request by process",
+        title="CPU milliseconds a text by process",
         columns=("process", *(f"{r.variant} {r.method} {r.in_flight}" for r in rows)),
         rows=tuple(
             (kind, *(_ms(row.cpu.by_kind.get(kind, 0.0)) for row in rows)) for kind in kinds
@@ -192,6 +192,34 @@ def _aims(aims: Sequence[Aim]) -> Table:
         rows=tuple((aim.text, aim.measured, aim.verdict) for aim in aims),
         left=3,
     )
+
+
+def changes_table(changes: Sequence[Change]) -> Table:
+    """What a comparison of two runs found."""
+    return Table(
+        title="Before and after: medians, and the ratio with its 95% interval",
+        columns=("variant", "method", "in flight", "figure", "before", "after", "ratio", "verdict"),
+        rows=tuple(
+            (
+                change.key[0],
+                change.key[1],
+                str(change.key[3]) if change.key[2] == "closed" else "half load",
+                change.figure,
+                f"{change.before:.3g}",
+                f"{change.after:.3g}",
+                f"{change.ratio:.2f} ({change.low:.2f} to {change.high:.2f})",
+                _verdict(change),
+            )
+            for change in changes
+        ),
+        left=2,
+    )
+
+
+def _verdict(change: Change) -> str:
+    if not change.beyond_noise:
+        return "noise"
+    return "better" if change.better else "worse"
 
 
 def _kind_order(kind: str) -> tuple[bool, bool, str]:

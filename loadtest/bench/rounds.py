@@ -150,11 +150,11 @@ class Rounds:
                     _, before = self._load(session, case, _OPEN_CHANNELS, rate, before)
 
     def _warm_up(self, session: "_Session", case: Case) -> None:
+        level = max(case.levels)
         outcome = self._generator.run(
-            self._request(session, case, max(case.levels), 0.0, self._plan.warm_up_seconds),
-            lambda: None,
+            self._request(session, case, level, 0.0, self._plan.warm_up_seconds), lambda: None
         )
-        if not outcome.requests:
+        if outcome.first_error:
             self._complain(session, case, outcome)
 
     def _look_at_idle(self, session: "_Session") -> None:
@@ -245,8 +245,8 @@ class Rounds:
         return point, after
 
     def _complain(self, session: "_Session", case: Case, outcome: Outcome) -> None:
-        text = outcome.first_error or "no request was answered"
-        self._complaints.setdefault(f"{session.variant.name}, {case.label}", text)
+        name = f"{session.variant.name}, {case.label}"
+        self._complaints.setdefault(name, outcome.first_error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Cpu:
-    """CPU milliseconds a request, medians of the rounds."""
+    """CPU milliseconds a text, medians of the rounds."""
 
     by_kind: dict[str, float]
     model: float
@@ -174,7 +174,9 @@ def _row(group: Sequence[Point]) -> Row:
 
 
 def _cpu(group: Sequence[Point]) -> Cpu:
-    by_kind = _medians([point.cpu_ms for point in group])
+    by_kind = _medians(
+        [{kind: ms / point.texts for kind, ms in point.cpu_ms.items()} for point in group]
+    )
     return Cpu(
         by_kind=by_kind,
         model=sum(ms for kind, ms in by_kind.items() if is_model(kind)),
