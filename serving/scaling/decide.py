@@ -12,8 +12,10 @@ from enum import StrEnum
 from serving.scaling.observation import Observation
 from serving.scaling.signals import CALM, Signal, Target
 
-# For how many cool-downs it is remembered what overloaded a host: the mix of requests changes.
+# For how many cool-downs it is remembered what overloaded a host: the mix of requests changes. The
+# time doubles, so many times at most, with each time that it was true again.
 LIMIT_MEMORY = 10
+_DOUBLINGS = 6
 
 
 class Action(StrEnum):
@@ -65,10 +67,11 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What overloaded a host, until when it is remembered."""
+    """What overloaded a host, until when it counts, and how often in a row it was confirmed."""
 
     rows_per_s: float
     until_s: float
+    confirmed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +114,7 @@ def decide(rules: Rules, state: State, seen: Observation) -> tuple[Decision, Sta
     if not fresh or not seen.running:
         text = f"no report from {seen.running} running in the last {rules.stale_after_s:g} s"
         return _hold(seen, Reason.NO_METRICS, text), replace(state, room_since_s=None)
-    state = _forget_limit(state, seen.time_s)
-    limit = state.limit.rows_per_s if state.limit else None
-    signal = rules.target.signal(seen, fresh, limit)
+    signal = rules.target.signal(seen, fresh, _limit(state, seen.time_s))
     if rules.target.waits_for_start and seen.running < seen.target:
         # The last step up counts from the moment when it begins to help.
         state = replace(state, last_up_s=seen.time_s, room_since_s=None)
@@ -122,6 +123,10 @@ def decide(rules: Rules, state: State, seen: Observation) -> tuple[Decision, Sta
     if signal.wanted > seen.target:
         return _up(rules, replace(state, room_since_s=None), seen, signal)
     state = _raise_limit(state, signal)
+    if seen.running < seen.target:
+        # Room that is there because somebody starts is none.
+        text = f"{seen.running} of {seen.target} run; {signal.text}"
+        return _hold(seen, Reason.STARTING, text, signal), replace(state, room_since_s=None)
     if signal.spare:
         return _down(rules, state, seen, signal, complete=len(fresh) >= seen.running)
     return _hold(seen, Reason.STEADY, signal.text, signal), replace(state, room_since_s=None)
@@ -180,14 +185,24 @@ def _hold(seen: Observation, reason: Reason, text: str, signal: Signal | None = 
     )
 
 
+def _limit(state: State, now_s: float) -> float | None:
+    """Rows a second that overload one host, as far as that still counts."""
+    if state.limit is None or now_s >= state.limit.until_s:
+        return None
+    return state.limit.rows_per_s
+
+
 def _learn_limit(rules: Rules, state: State, seen: Observation, signal: Signal) -> State:
-    """Remembers the fewest rows a second that a host was overloaded by."""
+    """Remembers the rows a second under which a host was just overloaded."""
     if signal.rows_per_s <= 0:
         return state
-    known = signal.rows_per_s if state.limit is None else state.limit.rows_per_s
+    known = _limit(state, seen.time_s)
+    confirmed = 0 if state.limit is None else min(state.limit.confirmed + 1, _DOUBLINGS)
     limit = Limit(
-        rows_per_s=min(known, signal.rows_per_s),
-        until_s=seen.time_s + LIMIT_MEMORY * rules.cool_down_down_s,
+        # Half and half: one bad moment under little load is not believed for long.
+        rows_per_s=signal.rows_per_s if known is None else (known + signal.rows_per_s) / 2,
+        until_s=seen.time_s + LIMIT_MEMORY * rules.cool_down_down_s * 2**confirmed,
+        confirmed=confirmed,
     )
     return replace(state, limit=limit)
 
@@ -197,10 +212,5 @@ def _raise_limit(state: State, signal: Signal) -> State:
     limit = state.limit
     if limit is None or signal.pressure >= CALM or signal.rows_per_s <= limit.rows_per_s:
         return state
-    return replace(state, limit=replace(limit, rows_per_s=signal.rows_per_s))
-
-
-def _forget_limit(state: State, now_s: float) -> State:
-    if state.limit is not None and now_s >= state.limit.until_s:
-        return replace(state, limit=None)
-    return state
+    raised = replace(limit, rows_per_s=signal.rows_per_s, confirmed=0)
+    return replace(state, limit=raised)

@@ -14,7 +14,13 @@ from typing import Any
 
 from serving.scaling.decide import State, decide
 from serving.scaling.log import DecisionLog
-from serving.scaling.observation import IN_FLIGHT, Observation, ReplicaReport
+from serving.scaling.observation import (
+    IN_FLIGHT,
+    PENDING,
+    REQUESTS_PER_S,
+    Observation,
+    ReplicaReport,
+)
 from serving.scaling.rules import host_rules, pipeline_rules
 from serving.scaling.trace import VALUES, Kind
 from serving.settings import DeploymentSettings, ScalingSettings, TritonSettings
@@ -118,22 +124,41 @@ def reports_from(
     """
     if _RAYS_IN_FLIGHT in metrics and IN_FLIGHT not in metrics:
         metrics = {**metrics, IN_FLIGHT: metrics[_RAYS_IN_FLIGHT]}
-    needed = [metrics.get(name, {}) for name in VALUES[kind]]
+    names = VALUES[kind]
+    needed = [metrics.get(name, {}) for name in names]
     reports = []
     for replica in needed[0]:
-        series = [by_replica.get(replica) for by_replica in needed]
-        if not all(series):
+        series = [by_replica.get(replica, ()) for by_replica in needed]
+        # Recorded together, so of one length; the shortest decides should that ever change.
+        rounds = list(zip(*series, strict=False))
+        if not rounds:
             continue
-        points = [points for points in series if points]
         reports.append(
             ReplicaReport(
                 replica=replica.unique_id,
                 # Clocks of two machines may differ a little.
-                age_s=max(0.0, unix_time_s - points[0][-1].timestamp),
-                values={
-                    name: sum(point.value for point in found) / len(found)
-                    for name, found in zip(VALUES[kind], points, strict=True)
-                },
+                age_s=max(0.0, unix_time_s - rounds[-1][0].timestamp),
+                values=mean_of(
+                    [dict(zip(names, (p.value for p in r), strict=True)) for r in rounds]
+                ),
             )
         )
     return tuple(reports)
+
+
+def mean_of(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """One report out of several of the same replica, at least one.
+
+    What waits or is in flight is averaged over time. Queue time and rates are averaged over
+    requests: a host that just became busy would otherwise look as if it managed little.
+    """
+    weights = [values.get(REQUESTS_PER_S, 1.0) for values in rounds]
+    if sum(weights) <= 0:
+        weights = [1.0] * len(rounds)
+    means = {}
+    for name in rounds[0]:
+        over_time = name in (IN_FLIGHT, PENDING)
+        shares = [1.0] * len(rounds) if over_time else weights
+        total = sum(share * values[name] for share, values in zip(shares, rounds, strict=True))
+        means[name] = total / sum(shares)
+    return means
