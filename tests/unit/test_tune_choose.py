@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_build.serving_profile import TunedHosting
@@ -56,6 +56,7 @@ LIMIT_MS = st.floats(1, 70)
 BAND = st.floats(0, 0.3)
 
 
+@settings(max_examples=40)
 @given(estimates())
 def test_the_front_is_what_nothing_beats(drawn: list[Estimate]) -> None:
     front = pareto_front(drawn)
@@ -75,6 +76,7 @@ def test_the_front_is_what_nothing_beats(drawn: list[Estimate]) -> None:
         assert not better or any(e.point in front for e in better)
 
 
+@settings(max_examples=40)
 @given(estimates(), LIMIT_MS, BAND)
 def test_the_choice_keeps_the_bound_and_is_fast_and_simple(
     drawn: list[Estimate], limit_ms: float, band: float
@@ -95,6 +97,7 @@ def test_the_choice_keeps_the_bound_and_is_fast_and_simple(
             assert simplicity(choice.chosen.point) <= simplicity(other.point)
 
 
+@settings(max_examples=40)
 @given(estimates(), LIMIT_MS, BAND, st.randoms(use_true_random=False))
 def test_the_order_of_the_measurements_does_not_matter(
     drawn: list[Estimate], limit_ms: float, band: float, random: "np.random.Generator"
@@ -106,6 +109,7 @@ def test_the_order_of_the_measurements_does_not_matter(
     assert survivors(shuffled, 5, limit_ms, band) == survivors(drawn, 5, limit_ms, band)
 
 
+@settings(max_examples=40)
 @given(estimates(), LIMIT_MS, BAND, st.integers(1, 12))
 def test_what_would_be_chosen_now_survives(
     drawn: list[Estimate], limit_ms: float, band: float, keep: int
@@ -121,6 +125,7 @@ def test_what_would_be_chosen_now_survives(
         assert choice.chosen.point in kept
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 2**31))
 def test_a_rerun_on_the_same_machine_picks_an_equivalent_point(seed: int) -> None:
     """True speeds, measured twice with 2 % noise in what is left of it after the medians."""

@@ -1,7 +1,7 @@
 """The points of a sweep."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_build.specs import SPECS
@@ -19,6 +19,7 @@ def axes(draw: st.DrawFn) -> tuple[Axes, int]:
     return default_axes(cores, rows, draw(st.integers(1, 512)), spec.max_batch_size), cores
 
 
+@settings(max_examples=40)
 @given(CORES)
 def test_lanes_suit_the_machine(cores: int) -> None:
     lanes = lanes_for(cores)
@@ -31,6 +32,7 @@ def test_the_lanes_of_two_cores() -> None:
     assert set(lanes_for(2)) == {(1, 1), (1, 2), (2, 1), (2, 2), (4, 1)}
 
 
+@settings(max_examples=40)
 @given(axes())
 def test_points_are_all_different_and_the_simplest_comes_first(drawn: tuple[Axes, int]) -> None:
     points = drawn[0].points()
@@ -41,6 +43,7 @@ def test_points_are_all_different_and_the_simplest_comes_first(drawn: tuple[Axes
     assert all(p.max_queue_delay_microseconds == 0 for p in points if p.max_batch_rows == 1)
 
 
+@settings(max_examples=40)
 @given(axes(), st.integers(0, 500))
 def test_a_sweep_is_thinned_until_it_fits(drawn: tuple[Axes, int], most: int) -> None:
     full, cores = drawn

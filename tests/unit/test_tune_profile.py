@@ -2,22 +2,18 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_build.digests import ROOTS, code_digest
 from model_build.serving_profile import (
     FILE_NAME,
-    Machine,
     ServingProfile,
-    TunedFigures,
     TunedHosting,
-    TunedLoad,
     read_profile,
     spec_hosting,
     tuned_hosting,
@@ -33,6 +29,7 @@ from model_build.triton_config import (
     write_configs,
 )
 from serving.errors import StartupError
+from tests.fakes.tuning import tuned_profile
 
 UNDERSTANDING = SPECS["understanding"]
 
@@ -48,32 +45,12 @@ def spec_and_hosting(draw: st.DrawFn) -> tuple[ModelSpec, TunedHosting]:
     )
 
 
-def profile(model: str = "understanding", target: Target = "cpu", **changes: int) -> ServingProfile:
-    values = {
-        "instances": 3,
-        "intra_op_threads": 2,
-        "max_queue_delay_microseconds": 700,
-        "max_batch_rows": 12,
-    }
-    return ServingProfile(
-        model=model,
-        target=target,
-        hosting=TunedHosting(**{**values, **changes}),
-        load=TunedLoad(concurrency=8, rows_per_request=1, p99_limit_ms=30.0),
-        figures=TunedFigures(
-            requests_per_s=812.5,
-            p50_ms=9.1,
-            p99_ms=19.5,
-            cpu_ms_per_request=1.9,
-            mean_batch_rows=1.1,
-            instance_memory_mib=158.0,
-            looks=6,
-            noise_band=0.04,
+def profile() -> ServingProfile:
+    return tuned_profile(
+        "understanding",
+        TunedHosting(
+            instances=3, intra_op_threads=2, max_queue_delay_microseconds=700, max_batch_rows=12
         ),
-        machine=Machine(processor="a CPU", cores=2, memory_gib=8.0, system="Linux"),
-        versions={"model": "2", "tritonserver": "2.51.0"},
-        tuned_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-        command="cartwright models tune understanding --p99-ms 30",
     )
 
 
@@ -87,6 +64,7 @@ def in_folder(repository: Path, content: ServingProfile | dict[str, Any] | str) 
     return path
 
 
+@settings(max_examples=40)
 @given(spec_and_hosting(), st.sampled_from(TARGETS))
 def test_a_tuned_hosting_comes_back_from_the_config(
     drawn: tuple[ModelSpec, TunedHosting], target: Target
@@ -109,6 +87,7 @@ def test_the_specs_own_hosting_changes_nothing(spec: ModelSpec, target: Target) 
     assert config_of(spec, target, spec_hosting(spec, target)) == config_of(spec, target)
 
 
+@settings(max_examples=40)
 @given(spec_and_hosting())
 def test_labels_are_unique_and_fit_for_file_names(drawn: tuple[ModelSpec, TunedHosting]) -> None:
     _, tuned = drawn

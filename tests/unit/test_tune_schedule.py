@@ -1,10 +1,11 @@
 """How a sweep spends its time."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from model_build.tune.schedule import (
@@ -24,6 +25,7 @@ LOAD_S = st.floats(0, 5)
 LEVELS = st.integers(1, 5)
 
 
+@settings(max_examples=40)
 @given(POINTS, SECONDS, LOAD_S, LEVELS)
 def test_a_plan_keeps_its_time_or_says_what_it_needs(
     points: int, seconds: float, load_s: float, levels: int
@@ -36,12 +38,13 @@ def test_a_plan_keeps_its_time_or_says_what_it_needs(
         return
     assert sum(stage.seconds(load_s, levels) for stage in stages) <= seconds * 1.001
     assert stages[0].points == points
-    assert all(a.points > b.points for a, b in zip(stages, stages[1:], strict=False))
+    assert all(a.points > b.points for a, b in pairwise(stages))
     assert all(SHORTEST_LOOK_S <= s.look_s <= LONGEST_LOOK_S and s.passes >= 1 for s in stages)
     # The points that may be chosen have been under every load.
     assert stages[-1].all_levels
 
 
+@settings(max_examples=40)
 @given(SECONDS, LOAD_S, LEVELS)
 def test_the_largest_sweep_that_fits_fits(seconds: float, load_s: float, levels: int) -> None:
     most = most_points(seconds, load_s, levels)
@@ -51,6 +54,7 @@ def test_the_largest_sweep_that_fits_fits(seconds: float, load_s: float, levels:
         plan(most + 1, seconds, load_s, levels)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 50), st.floats(-100, 1000), LOAD_S, LEVELS, st.integers(1, 20))
 def test_a_stage_uses_the_time_it_gets(
     points: int, seconds: float, load_s: float, levels: int, passes: int
@@ -65,6 +69,7 @@ def test_a_stage_uses_the_time_it_gets(
     assert more.passes >= stage.passes or more.look_s >= stage.look_s
 
 
+@settings(max_examples=40)
 @given(POINTS)
 def test_stages_shrink_to_a_few(points: int) -> None:
     counts = sizes(points)
@@ -73,6 +78,7 @@ def test_stages_shrink_to_a_few(points: int) -> None:
     assert len(set(counts)) == len(counts) <= 3
 
 
+@settings(max_examples=40)
 @given(POINTS, st.integers(0, 2**31))
 def test_a_pass_visits_all_with_the_calibration_around_them(points: int, seed: int) -> None:
     order = visits(range(points), -1, np.random.default_rng(seed))
@@ -81,4 +87,4 @@ def test_a_pass_visits_all_with_the_calibration_around_them(points: int, seed: i
     assert counted == dict.fromkeys(range(points), 1)
     assert order[0] == order[-1] == -1
     places = [i for i, visited in enumerate(order) if visited == -1]
-    assert all(b - a <= 5 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a <= 5 for a, b in pairwise(places))

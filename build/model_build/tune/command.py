@@ -36,7 +36,7 @@ from model_build.tune.requests import make_bodies, read_texts, takes_text, usual
 from model_build.tune.schedule import most_points
 from model_build.tune.sweep import SweepOptions, SweepResult, sweep
 from model_build.tune.trial_host import open_host
-from serving.cli.render import stdout_console
+from serving.cli.render import PLAIN_WIDTH, stdout_console
 from serving.errors import StartupError
 from serving.models.repository import ModelRepository, PublishedVersion
 from serving.settings import load_settings
@@ -172,11 +172,10 @@ def tune_command(
     rows = rows or usual_rows(spec)
     if rows > spec.max_batch_size:
         raise click.UsageError(f"--rows {rows}: {model} takes at most {spec.max_batch_size}")
-    bodies = make_bodies(
-        spec, version, rows, read_texts(shop, texts) if takes_text(spec) else [], rng
-    )
     asked = _Asked(instances=instances, threads=threads, delays=delays, batches=batches)
     options = _options(spec, asked, repository, rows, concurrency, levels, p99_ms, minutes)
+    spoken = read_texts(shop, texts) if takes_text(spec) else []
+    bodies = make_bodies(spec, version, rows, spoken, rng)
     plots = can_plot()
     if not plots:
         _say(console, MISSING)
@@ -191,7 +190,9 @@ def tune_command(
     except KeyboardInterrupt:
         _say(console, "interrupted; nothing was written")
         raise SystemExit(_INTERRUPTED) from None
-    console.print(table(model, options, result))
+    # Lines that a narrow terminal wraps are better than figures cut off.
+    width = max(console.width, PLAIN_WIDTH)
+    console.print(table(model, options, result), width=width, crop=False)
     for line in lines(options, result):
         _say(console, line)
     _say(console, f"{result.seconds:.0f} s in all")

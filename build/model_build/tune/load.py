@@ -87,13 +87,16 @@ async def _keep_asking(call: Call, turn: Iterator[bytes], seen: _Seen) -> None:
     while not seen.stopped:
         request, late = next(turn), seen.counted
         began_s = time.perf_counter()
+        failure = ""
         try:
             await call(request)
         except grpc.aio.AioRpcError as error:
-            if seen.counting:
-                seen.errors.append(f"{error.code().name}: {error.details()}")
-            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
-            continue
-        seen.answered += seen.counting
+            failure = f"{error.code().name}: {error.details()}"
         if seen.counting or (seen.counted and not late):
-            seen.latencies_s.append(time.perf_counter() - began_s)
+            if failure:
+                seen.errors.append(failure)
+            else:
+                seen.latencies_s.append(time.perf_counter() - began_s)
+                seen.answered += seen.counting
+        if failure:
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.table import Table
 
 from model_build.serving_profile import TunedHosting
@@ -13,8 +12,8 @@ from model_build.tune.figures import Estimate
 from model_build.tune.sweep import SweepOptions, SweepResult
 
 _COLUMNS = (
-    *("instances", "threads\neach", "batch\nup to", "delay\nus", "looks"),
-    *("req/s", "p50\nms", "p99\nms", "rows a\nbatch", "CPU ms\na req.", "MiB"),
+    *("instances\nx threads", "batch\nup to", "delay\nus", "looks", "req/s", "p50\nms", "p99\nms"),
+    *("rows/\nbatch", "CPU ms\n/req", "MiB"),
 )
 # Cores that a generator of one process may keep busy before it is what is measured.
 _GENERATOR_CORES = 0.8
@@ -27,8 +26,9 @@ def table(model: str, options: SweepOptions, result: SweepResult) -> Table:
         title=f"{model}, {options.concurrency} in flight: requests/s against p99",
         title_justify="left",
         title_style="bold",
-        box=SIMPLE,
+        box=None,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for column in _COLUMNS:
         shown.add_column(column, justify="right", no_wrap=True)
@@ -39,8 +39,7 @@ def table(model: str, options: SweepOptions, result: SweepResult) -> Table:
         point = found.point
         chosen = result.choice is not None and point == result.choice.chosen.point
         shown.add_row(
-            str(point.instances),
-            str(point.intra_op_threads),
+            f"{point.instances} x {point.intra_op_threads}",
             str(point.max_batch_rows),
             str(point.max_queue_delay_microseconds),
             str(found.looks),

@@ -9,8 +9,8 @@ import numpy as np
 from model_build.serving_profile import TunedHosting
 from model_build.tune.choose import WIDEST_BAND, Choice, choose, nearest, survivors
 from model_build.tune.figures import Estimate, Look, drift, estimate, noise_band, scatter
+from model_build.tune.host import PointFailed, PointHost
 from model_build.tune.schedule import Stage, fitted, plan, visits
-from model_build.tune.trial_host import PointFailed, TrialHost
 from serving.errors import StartupError
 
 # Short looks may err by so much in p99, so that a point is not dropped for it.
@@ -82,7 +82,7 @@ class SweepResult:
 class _Sweep:
     """The looks so far."""
 
-    host: TrialHost
+    host: PointHost
     options: SweepOptions
     watch: Watch
     looks: dict[TunedHosting, list[Look]] = field(default_factory=dict)
@@ -130,13 +130,12 @@ class _Sweep:
 
 
 async def sweep(
-    host: TrialHost, options: SweepOptions, rng: np.random.Generator, watch: Watch
+    host: PointHost, options: SweepOptions, rng: np.random.Generator, watch: Watch
 ) -> SweepResult:
     """Measures within `options.seconds`; the server is up already.
 
     Raises:
         StartupError: the point in use cannot be measured, or the time is too short.
-        ServerLost: the server ended.
     """
     began_s = host.now_s
     try:

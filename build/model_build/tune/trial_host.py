@@ -22,6 +22,7 @@ from model_build.serving_profile import TunedHosting
 from model_build.spec import ModelSpec
 from model_build.triton_config import FILE_NAME, config_of
 from model_build.tune.figures import Look
+from model_build.tune.host import PointFailed
 from model_build.tune.load import apply_load
 from model_build.tune.requests import Body, addressed
 from model_build.tune.schedule import LEAD_IN_S
@@ -41,10 +42,6 @@ _LOAD_TIMEOUT_S = 120.0
 _CALL_TIMEOUT_S = 30.0
 # Of the memory that is free at first, so much is filled with idle points.
 _MEMORY_SHARE = 0.5
-
-
-class PointFailed(Exception):
-    """A point cannot be measured; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
