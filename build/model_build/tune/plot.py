@@ -68,10 +68,14 @@ def write_plot(path: Path, model: str, options: SweepOptions, result: SweepResul
                 edgecolors="tab:red" if label == "chosen" else "black",
                 label=f"{label}: {marked.point.label}",
             )
-    axes.axhline(options.p99_limit_ms, linestyle="--", color="tab:red", linewidth=1.0)
+    highest_ms = max(e.p99_ms for e in result.estimates)
+    # A bound far above everything would leave the points no room.
+    if options.p99_limit_ms <= 2.0 * highest_ms:
+        axes.axhline(options.p99_limit_ms, linestyle="--", color="tab:red", linewidth=1.0)
     axes.set_xlabel("requests/s")
     axes.set_ylabel("p99, ms")
     axes.set_ylim(bottom=0.0)
+    axes.margins(x=0.12)
     axes.set_title(
         f"{model}, {options.concurrency} in flight; "
         f"points within {result.noise_band:.1%} are not told apart"
