@@ -163,8 +163,8 @@ class PlannedShape(LoadTestShape):
             return processes, float(processes)
         users = round(shape.level(at_s) or 0.0)
         # Locust comes and goes at this rate, and warns above 100 a process.
-        change = max(abs(users - self.get_current_user_count()), 1)
         if users != self._users:
+            change = abs(users - self._users)
             self._users, self._rate = users, float(min(change, MOST_SPAWNED_PER_S * processes))
         return self._users, self._rate
 

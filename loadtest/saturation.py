@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest import outcomes
-from loadtest.measures import Measure, measure
+from loadtest.measures import Measure, Span, measure
 from loadtest.record import Record
 from loadtest.shapes import Phase, Shape
 
@@ -14,11 +14,11 @@ KEEPS_UP = 0.95
 MOST_FAILED = 0.01
 # What a phase's first moments, in which queues fill or empty, leave out of its figures.
 SETTLE_S = 1.0
-# Back to normal: for so long, of the calls that arrive in each slot so many are answered well and
-# within so many times the p99 of before.
+# Back to normal: of the calls that arrive in so many seconds, the share answered well and within so
+# many times the p99 of before is at most so much below what it was before.
 NORMAL_FOR_S = 2.0
-NORMAL_SHARE = 0.95
 NORMAL_TIMES = 2.0
+NORMAL_LESS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,39 +108,43 @@ def find_overload(record: Record, shape: Shape, known_peak_per_s: float = 0.0) -
     before = [phase for phase in shape.phases if phase.end_s <= over.start_s]
     reached = [measure(record, [settled_span(phase)]).goodput_per_s for phase in before]
     calm = [settled_span(phase) for phase in before if phase.kind == "normal"]
-    normal_ms = measure(record, calm).admitted.p99_ms
     after = next((phase for phase in shape.phases if phase.kind == "recovery"), None)
-    recovery_s = None
-    if after is not None and normal_ms is not None:
-        recovery_s = _recovery_s(record, after, NORMAL_TIMES * normal_ms)
     return Overload(
         peak_goodput_per_s=max([known_peak_per_s, *reached]),
         goodput_per_s=during.goodput_per_s,
         during=during,
-        recovery_s=recovery_s,
+        recovery_s=None if after is None else _recovery_s(record, calm, after),
     )
 
 
-def _recovery_s(record: Record, after: Phase, normal_ms: float) -> float | None:
-    """Seconds from the start of `after` to the first slot from which on all is normal."""
+def _recovery_s(record: Record, calm: list[Span], after: Phase) -> float | None:
+    """Seconds from the start of `after` to the first slot from which on all is as it was."""
+    normal_ms = measure(record, calm).admitted.p99_ms
+    if normal_ms is None:
+        return None
+    limit_ms = NORMAL_TIMES * normal_ms
+    calm_slots = {
+        slot
+        for slot, _, _ in record.cells
+        if any(from_s <= (slot + 0.5) * record.slot_s < to_s for from_s, to_s in calm)
+    }
+    wanted = _share_well(record, calm_slots, limit_ms) - NORMAL_LESS
     first = round(after.start_s / record.slot_s)
     last = int(after.end_s / record.slot_s)
-    wanted = max(round(NORMAL_FOR_S / record.slot_s), 1)
-    in_a_row = 0
-    for slot in range(first, last):
-        in_a_row = in_a_row + 1 if _normal(record, slot, normal_ms) else 0
-        if in_a_row == wanted:
-            return (slot + 1 - wanted - first) * record.slot_s
+    length = max(round(NORMAL_FOR_S / record.slot_s), 1)
+    for slot in range(first, last - length + 1):
+        if _share_well(record, set(range(slot, slot + length)), limit_ms) >= wanted:
+            return (slot - first) * record.slot_s
     return None
 
 
-def _normal(record: Record, slot: int, normal_ms: float) -> bool:
+def _share_well(record: Record, slots: set[int], limit_ms: float) -> float:
+    """Part of the calls due in some slots that were answered well within a time; 1 without any."""
     total = 0
     well = 0.0
-    for (at, _, outcome), cell in record.cells.items():
-        if at == slot:
+    for (slot, _, outcome), cell in record.cells.items():
+        if slot in slots:
             total += cell.count
             if outcome == outcomes.OK:
-                well += cell.count * cell.response.share_within(normal_ms)
-    # Without calls nothing is known, and nothing is wrong.
-    return total == 0 or well >= NORMAL_SHARE * total
+                well += cell.count * cell.response.share_within(limit_ms)
+    return well / total if total else 1.0
