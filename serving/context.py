@@ -1,9 +1,9 @@
 """What travels with a request: its deadline, its trace, and the report for the reply."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -46,10 +46,17 @@ class RequestContext:
 
     def below(self, span: trace.Span) -> "RequestContext":
         """The same request (deadline, report) with `span` as the parent of what comes next."""
+        return self._with(self.deadline, trace.set_span_in_context(span, self.span_context))
+
+    def until(self, deadline: Deadline) -> "RequestContext":
+        """The same request (trace, report) with another deadline for what comes next."""
+        return self._with(deadline, self.span_context)
+
+    def _with(self, deadline: Deadline, span_context: Context | None) -> "RequestContext":
         return RequestContext(
-            deadline=self.deadline,
+            deadline=deadline,
             trace_id=self.trace_id,
-            span_context=trace.set_span_in_context(span, self.span_context),
+            span_context=span_context,
             timings=self.timings,
             degraded=self.degraded,
             model_versions=self.model_versions,
@@ -63,24 +70,44 @@ class RequestContext:
         self.model_versions.update(report.model_versions)
 
 
-@contextmanager
-def observe_step(context: RequestContext, step: str) -> Iterator[RequestContext]:
+class observe_step:  # noqa: N801 - used as a verb: `with observe_step(context, "save")`
     """Times a step for the reply and, in a traced request, opens its span.
 
     Yields the context to pass down: the same report, with this step's span as the parent.
     The timing is noted whether the step succeeds or raises; an error is recorded on the span.
+
+    A class and not a generator: several stand in the way of every request.
     """
-    started = time.perf_counter()
-    parent = context.span_context
-    try:
+
+    __slots__ = ("_context", "_span", "_started_s", "_step")
+
+    def __init__(self, context: RequestContext, step: str) -> None:
+        self._context = context
+        self._step = step
+        self._span: AbstractContextManager[trace.Span | None] | None = None
+        self._started_s = 0.0
+
+    def __enter__(self) -> RequestContext:
+        self._started_s = time.perf_counter()
+        parent = self._context.span_context
         if parent is None:
-            yield context
-        else:
-            with open_span(
-                f"step {step}", parent, SpanKind.INTERNAL, {"cartwright.step": step}
-            ) as span:
-                yield context.below(span) if span is not None else context
-    finally:
-        context.timings.append(
-            StepTiming(step=step, duration_ms=(time.perf_counter() - started) * 1000.0)
+            return self._context
+        self._span = open_span(
+            f"step {self._step}", parent, SpanKind.INTERNAL, {"cartwright.step": self._step}
         )
+        span = self._span.__enter__()
+        return self._context.below(span) if span is not None else self._context
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._context.timings.append(
+            StepTiming(
+                step=self._step, duration_ms=(time.perf_counter() - self._started_s) * 1000.0
+            )
+        )
+        if self._span is not None:
+            self._span.__exit__(kind, error, traceback)

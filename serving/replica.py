@@ -64,9 +64,7 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
             urls = StaticHosts(settings.triton.urls, probe_period_s=settings.triton.probe_period_s)
             registry = (await opened.enter_async_context(urls)).changes
         directory = await opened.enter_async_context(HostDirectory(registry))
-        client = TritonModelClient(
-            directory, assets.manifests, max_in_flight=settings.triton.max_in_flight
-        )
+        client = TritonModelClient(directory, assets.manifests, settings.triton.coalescing)
         opened.push_async_callback(client.close)
         steps = build_steps(assets, client, stores)
         # Read now, so that the first request does not pay for it.

@@ -33,6 +33,34 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class AdmissionSettings(_Section):
+    """Who is let in under load. Health and status always are."""
+
+    max_in_flight: Annotated[int, Field(ge=1)] = 96
+    """Calls in flight in a replica of the ingress at most; further ones are refused at once, with a
+    retry-after. The limit falls below that while latencies leave their objectives."""
+    min_in_flight: Annotated[int, Field(ge=1)] = 8
+    """It never falls further."""
+    mean_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of a method's objective that its mean latency may reach before the limit falls: the
+    objectives are for the 99th percentile."""
+    window_ms: Annotated[float, Field(gt=0, le=600_000)] = 50.0
+    """How often the limit is looked at."""
+    step: Annotated[float, Field(gt=0)] = 1.0
+    """By how many calls it rises in a window in which it refused somebody in vain."""
+    retry_after_ms: Annotated[int, Field(ge=1)] = 250
+    """What a refused caller is told to wait."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_in_flight < self.min_in_flight:
+            raise ValueError(
+                f"max_in_flight ({self.max_in_flight}) is below min_in_flight "
+                f"({self.min_in_flight})"
+            )
+        return self
+
+
 class ServerSettings(_Section):
     """The ingress: what clients connect to."""
 
@@ -48,13 +76,10 @@ class ServerSettings(_Section):
     """Ray Serve's throughput-optimised mode (fewer threads and copies a request)."""
     start_timeout_s: Positive = 120.0
     """How long `cartwright serve` waits until every deployment is healthy."""
-    max_in_flight: Annotated[int, Field(ge=1)] = 96
-    """Calls that a replica of the ingress lets in; further ones are refused at once, with a
-    retry-after. Health and status are always let in."""
     max_health_watchers: Annotated[int, Field(ge=1)] = 16
     """Open grpc.health.v1 Watch streams a replica; each holds one of Ray Serve's places."""
-    retry_after_ms: Annotated[int, Field(ge=1)] = 250
-    """What a refused caller is told to wait."""
+    admission: AdmissionSettings = AdmissionSettings()
+    """Who is let in under load."""
     run_file: Path = Path("var/run/serve.json")
     """Written while the stack runs; tells the commands of this folder where it is."""
     drain_s: Positive = 2.0
@@ -72,6 +97,19 @@ class DeadlineSettings(_Section):
     record_events_ms: Milliseconds = 2000.0
     knowledge_ms: Milliseconds = 5000.0
     models_ms: Milliseconds = 2000.0
+
+
+class ObjectiveSettings(_Section):
+    """Latencies in milliseconds that 99 of 100 calls should keep to; overload is refused so that
+    those who are let in do."""
+
+    converse_ms: Milliseconds = 600.0
+    understand_ms: Milliseconds = 300.0
+    answer_ms: Milliseconds = 300.0
+    recommend_ms: Milliseconds = 300.0
+    decide_ms: Milliseconds = 300.0
+    record_events_ms: Milliseconds = 300.0
+    knowledge_ms: Milliseconds = 2000.0
 
 
 class LimitSettings(_Section):
@@ -135,6 +173,20 @@ class DeploymentsSettings(_Section):
     """Time for a leaving model host to finish its requests and end its tritonserver."""
 
 
+class CoalescingSettings(_Section):
+    """Concurrent calls of one replica for one model, sent to Triton together."""
+
+    max_under_way: Annotated[int, Field(ge=1)] = 3
+    """Requests for one model that a replica has under way to one host: one more than the model has
+    instances keeps them busy."""
+    max_rows: Annotated[int, Field(ge=1)] = 16
+    """Texts in one request, for models that read text. Others take their max_batch_size."""
+    max_padding: Annotated[int, Field(ge=0)] = 8
+    """Tokens by which texts in one request may differ in length; the shorter ones are padded."""
+    max_waiting: Annotated[int, Field(ge=1)] = 256
+    """Calls for one model that may wait in a replica; further ones are refused at once."""
+
+
 class TritonSettings(_Section):
     """Model hosts."""
 
@@ -164,9 +216,8 @@ class TritonSettings(_Section):
     """Output of tritonserver, one file a host; kept over restarts."""
     cache_folder: Path = Path("var/cache/triton")
     """Where the backend directory of `backend_directory: auto` is put together."""
-    max_in_flight: Annotated[int, Field(ge=1)] = 64
-    """Requests for one model that a replica has under way to one host; beyond that they are
-    refused at once."""
+    coalescing: CoalescingSettings = CoalescingSettings()
+    """How a replica's concurrent calls for one model are sent together."""
     model_repository: Path = Path("model_repository")
 
     @model_validator(mode="after")
@@ -272,6 +323,7 @@ class Settings(BaseSettings):
 
     server: ServerSettings = ServerSettings()
     deadlines: DeadlineSettings = DeadlineSettings()
+    objectives: ObjectiveSettings = ObjectiveSettings()
     limits: LimitSettings = LimitSettings()
     placement: PlacementSettings = PlacementSettings()
     deployments: DeploymentsSettings = DeploymentsSettings()
@@ -284,9 +336,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:
         limit = self.deployments.agent.max_ongoing_requests
-        if self.server.max_in_flight >= limit:
+        in_flight = self.server.admission.max_in_flight
+        if in_flight >= limit:
             raise ValueError(
-                f"server.max_in_flight ({self.server.max_in_flight}) must be below "
+                f"server.admission.max_in_flight ({in_flight}) must be below "
                 f"deployments.agent.max_ongoing_requests ({limit}), so that the ingress can still "
                 "answer those it refuses"
             )

@@ -13,9 +13,10 @@ from grpc_health.v1 import health_pb2
 
 from serving.assembly import Pipelines
 from serving.context import RequestContext
-from serving.errors import CartwrightError
+from serving.errors import CartwrightError, Overloaded
 from serving.ingress import decode, encode
-from serving.ingress.call import Admission, Method, server_stream, unary
+from serving.ingress.admission import Admission, Priority
+from serving.ingress.call import Method, server_stream, unary
 from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, MODELS, Health
 from serving.ingress.models import ModelsView
 from serving.ingress.status import GrpcContext, answer_with_error
@@ -37,32 +38,49 @@ class Ingress:
         self._models = models
         self._health = health
         self._watch_period_s = settings.triton.probe_period_s
-        self._watchers = Admission(
-            settings.server.max_health_watchers, settings.server.retry_after_ms
-        )
-        admission = Admission(settings.server.max_in_flight, settings.server.retry_after_ms)
-        deadlines = settings.deadlines
+        self._max_watchers = settings.server.max_health_watchers
+        self._retry_after_ms = settings.server.admission.retry_after_ms
+        self._watchers = 0
+        self.admission = Admission(settings.server.admission)
+        deadlines, objectives = settings.deadlines, settings.objectives
 
-        def method(service: str, name: str, default_ms: float, *, always: bool = False) -> Method:
+        def method(
+            service: str, name: str, deadline_ms: float, objective_ms: float, priority: Priority
+        ) -> Method:
             return Method(
                 service=service,
                 name=name,
-                default_deadline_ms=default_ms,
-                admission=None if always else admission,
+                default_deadline_ms=deadline_ms,
+                objective_ms=objective_ms,
+                priority=priority,
+                admission=self.admission,
             )
 
-        self._converse = method(AGENT, "Converse", deadlines.converse_ms)
-        self._converse_stream = method(AGENT, "ConverseStream", deadlines.converse_ms)
-        self._understand = method(AGENT, "Understand", deadlines.understand_ms)
-        self._answer = method(AGENT, "Answer", deadlines.answer_ms)
-        self._recommend = method(AGENT, "Recommend", deadlines.recommend_ms)
-        self._decide = method(AGENT, "Decide", deadlines.decide_ms)
-        self._record = method(EVENTS, "RecordEvents", deadlines.record_events_ms)
-        self._upsert = method(KNOWLEDGE, "UpsertArticles", deadlines.knowledge_ms)
-        self._delete = method(KNOWLEDGE, "DeleteArticles", deadlines.knowledge_ms)
-        self._list_articles = method(KNOWLEDGE, "ListArticles", deadlines.knowledge_ms)
-        self._list_models = method(MODELS, "ListModels", deadlines.models_ms, always=True)
-        self._check = method("grpc.health.v1.Health", "Check", deadlines.models_ms, always=True)
+        browse, talk, buy = Priority.BROWSE, Priority.TALK, Priority.BUY
+        converse = (deadlines.converse_ms, objectives.converse_ms, talk)
+        knowledge = (deadlines.knowledge_ms, objectives.knowledge_ms, talk)
+        self._converse = method(AGENT, "Converse", *converse)
+        self._converse_stream = method(AGENT, "ConverseStream", *converse)
+        self._understand = method(
+            AGENT, "Understand", deadlines.understand_ms, objectives.understand_ms, talk
+        )
+        self._answer = method(AGENT, "Answer", deadlines.answer_ms, objectives.answer_ms, talk)
+        self._recommend = method(
+            AGENT, "Recommend", deadlines.recommend_ms, objectives.recommend_ms, browse
+        )
+        self._decide = method(AGENT, "Decide", deadlines.decide_ms, objectives.decide_ms, buy)
+        self._record = method(
+            EVENTS, "RecordEvents", deadlines.record_events_ms, objectives.record_events_ms, buy
+        )
+        self._upsert = method(KNOWLEDGE, "UpsertArticles", *knowledge)
+        self._delete = method(KNOWLEDGE, "DeleteArticles", *knowledge)
+        self._list_articles = method(KNOWLEDGE, "ListArticles", *knowledge)
+        self._list_models = Method(
+            service=MODELS, name="ListModels", default_deadline_ms=deadlines.models_ms
+        )
+        self._check = Method(
+            service="grpc.health.v1.Health", name="Check", default_deadline_ms=deadlines.models_ms
+        )
 
     # ---- Agent -------------------------------------------------------------------------------
 
@@ -259,17 +277,26 @@ class Ingress:
         self, request: health_pb2.HealthCheckRequest, grpc_context: GrpcContext
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
         """The same, told at once and at every change, until the caller goes away."""
+        if self._watchers >= self._max_watchers:
+            error = Overloaded(
+                f"{self._watchers} health watchers, the limit of this replica",
+                self._retry_after_ms,
+            )
+            answer_with_error(grpc_context, error)
+            return
+        self._watchers += 1
         try:
-            with self._watchers.place():
-                told: int | None = None
-                while True:
-                    status = self._health.status(request)
-                    if status != told:
-                        told = status
-                        yield health_pb2.HealthCheckResponse(status=status)
-                    await asyncio.sleep(self._watch_period_s)
+            told: int | None = None
+            while True:
+                status = self._health.status(request)
+                if status != told:
+                    told = status
+                    yield health_pb2.HealthCheckResponse(status=status)
+                await asyncio.sleep(self._watch_period_s)
         except CartwrightError as error:
             answer_with_error(grpc_context, error)
+        finally:
+            self._watchers -= 1
 
 
 def now_ms() -> int:

@@ -1,48 +1,26 @@
 """One call from its first byte to its status: trace, deadline, admission, work, errors."""
 
-from asyncio import timeout
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, TypeVar
+
+from opentelemetry.context import Context
 
 from serving import deadline as deadlines
 from serving.context import RequestContext
 from serving.deadline import Deadline
-from serving.errors import DeadlineExceeded, InvalidRequest, Overloaded
+from serving.errors import DeadlineExceeded, InvalidRequest
+from serving.ingress.admission import Admission, Priority
 from serving.ingress.servicers import Undecodable
 from serving.ingress.status import GrpcContext, answer_with_error
-from serving.telemetry.spans import server_span
+from serving.telemetry.spans import arriving_trace, request_span, server_span
+from serving.time_limit import TimeLimit
 
 Reply = TypeVar("Reply")
 Event = TypeVar("Event")
-
-
-class Admission:
-    """Counts the calls in flight and refuses beyond the limit, before any work is done."""
-
-    def __init__(self, max_in_flight: int, retry_after_ms: int) -> None:
-        self._max_in_flight = max_in_flight
-        self._retry_after_ms = retry_after_ms
-        self.in_flight = 0
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Holds a place for the length of the block.
-
-        Raises:
-            Overloaded: all places are taken.
-        """
-        if self.in_flight >= self._max_in_flight:
-            raise Overloaded(
-                f"{self.in_flight} requests are in flight, the limit of this replica",
-                self._retry_after_ms,
-            )
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,31 +31,66 @@ class Method:
     service: str
     name: str
     default_deadline_ms: float
+    # Latency that 99 of 100 calls should keep to.
+    objective_ms: float = 1000.0
+    priority: Priority = Priority.TALK
     # None: let in whatever the load (health, status).
     admission: Admission | None = None
 
 
-@asynccontextmanager
-async def _accepted(
-    method: Method, request: Any, metadata: dict[str, str]
-) -> AsyncIterator[RequestContext]:
-    """Opens the span, starts the clock and takes a place; gives all of them back."""
-    with server_span(method.service, method.name, metadata) as (trace_id, span_context):
+class _Accepted:
+    """Starts the clock and takes a place; gives both back. An error of its own if time runs out.
+
+    A class and not a generator: it stands in the way of every request.
+    """
+
+    __slots__ = ("_began_s", "_context", "_limit", "_method")
+
+    def __init__(
+        self,
+        method: Method,
+        request: Any,
+        metadata: dict[str, str],
+        trace_id: str,
+        span_context: Context | None,
+    ) -> None:
+        """Takes nothing yet.
+
+        Raises:
+            InvalidRequest: the request is no message, or its deadline is none.
+        """
         deadline = Deadline.from_metadata(
             metadata.get(deadlines.METADATA_KEY), method.default_deadline_ms
         )
-        context = RequestContext(deadline=deadline, trace_id=trace_id, span_context=span_context)
         if isinstance(request, Undecodable):
             raise InvalidRequest("request", request.reason)
+        self._method = method
+        self._context = RequestContext(
+            deadline=deadline, trace_id=trace_id, span_context=span_context
+        )
+        self._limit = TimeLimit(deadline.at_s)
+        self._began_s = 0.0
+
+    def __enter__(self) -> RequestContext:
+        if self._method.admission is not None:
+            self._method.admission.enter(self._method.priority)
+        self._began_s = time.monotonic()
+        self._limit.__enter__()
+        return self._context
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._method.admission is not None:
+            latency_ms = (time.monotonic() - self._began_s) * 1000.0
+            self._method.admission.leave(latency_ms, self._method.objective_ms)
         try:
-            async with timeout(deadline.remaining_ms() / 1000.0):
-                if method.admission is None:
-                    yield context
-                else:
-                    with method.admission.place():
-                        yield context
-        except TimeoutError as error:
-            raise DeadlineExceeded("the deadline passed while the request was served") from error
+            self._limit.__exit__(kind, error, traceback)
+        except TimeoutError as late:
+            raise DeadlineExceeded("the deadline passed while the request was served") from late
 
 
 async def unary(
@@ -89,8 +102,15 @@ async def unary(
 ) -> Reply:
     """Runs a unary call. An error becomes the call's status, beside an empty reply."""
     metadata = dict(grpc_context.invocation_metadata())
+    trace_id, parent = arriving_trace(metadata)
     try:
-        async with _accepted(method, request, metadata) as context:
+        if parent is None:
+            with _Accepted(method, request, metadata, trace_id, None) as context:
+                return await work(context)
+        with (
+            request_span(method.service, method.name, trace_id, parent) as opened,
+            _Accepted(method, request, metadata, *opened) as context,
+        ):
             return await work(context)
     except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a status here
         answer_with_error(grpc_context, error)
@@ -109,8 +129,12 @@ async def server_stream(
     """
     metadata = dict(grpc_context.invocation_metadata())
     try:
-        async with _accepted(method, request, metadata) as context, aclosing(work(context)) as told:
-            async for event in told:
-                yield event
+        with (
+            server_span(method.service, method.name, metadata) as opened,
+            _Accepted(method, request, metadata, *opened) as context,
+        ):
+            async with aclosing(work(context)) as told:
+                async for event in told:
+                    yield event
     except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a status here
         answer_with_error(grpc_context, error)

@@ -63,4 +63,5 @@ def answer_with_error(grpc_context: GrpcContext, error: Exception) -> None:
     grpc_context.set_code(shown.code)
     # A header cannot hold line breaks.
     grpc_context.set_details(" ".join(details[:MAX_DETAILS_CHARS].split()))
-    grpc_context.set_trailing_metadata(tuple(trailing))
+    # A list: Ray Serve appends it to one of its own.
+    grpc_context.set_trailing_metadata(trailing)

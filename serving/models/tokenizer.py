@@ -2,8 +2,8 @@
 
     texts ─▶ pieces (truncated) ─▶ input_ids, attention_mask [n, L], spans of the pieces
 
-`L` is a multiple of eight, so that requests of about the same length have the same shape: Triton's
-dynamic batcher joins only those.
+`L` is the length of the longest text and no more: every token is paid for, and the model client
+pads calls that it joins (see `serving.triton.batches`).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from serving.errors import StartupError
 
-PAD_MULTIPLE = 8
 # No tokenizer in use makes fewer tokens than one for so many characters of ordinary text. What lies
 # beyond `max_length` times this is cut off before the work, which keeps the work bounded.
 _CHARS_PER_TOKEN = 32
@@ -45,6 +44,30 @@ class TokenBatch:
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
 
 
+class EncodedText:
+    """One tokenized text. The spans are read off only when somebody asks for them."""
+
+    __slots__ = ("_encoding",)
+
+    def __init__(self, encoding: tokenizers.Encoding) -> None:
+        self._encoding = encoding
+
+    def batch(self) -> TokenBatch:
+        """A batch of one row."""
+        return _batch((self._encoding,))
+
+    def pieces(self) -> list[tuple[int, Piece]]:
+        """(column, piece) of every token that stands for some of the text, in order."""
+        encoding = self._encoding
+        return [
+            (column, Piece(start_char=start, end_char=end, word=word))
+            for column, (word, (start, end)) in enumerate(
+                zip(encoding.word_ids, encoding.offsets, strict=True)
+            )
+            if word is not None and start < end
+        ]
+
+
 class Tokenizer:
     """A `tokenizer.json` with a fixed longest length. Safe to share; makes no copy of its model."""
 
@@ -52,19 +75,17 @@ class Tokenizer:
         """Takes over `inner` and sets its truncation and padding.
 
         Raises:
-            StartupError: `max_length` (tokens, special ones included) is not a positive multiple of
-                eight, or the file has no token to pad with.
+            StartupError: `max_length` (tokens, special ones included) is not positive, or the file
+                has no token to pad with.
         """
-        if max_length <= 0 or max_length % PAD_MULTIPLE:
-            raise StartupError(
-                f"max_length: must be a positive multiple of {PAD_MULTIPLE}, got {max_length}"
-            )
+        if max_length <= 0:
+            raise StartupError(f"max_length: must be positive, got {max_length}")
         pad_token = inner.padding["pad_token"] if inner.padding else "[PAD]"
         pad_id = inner.token_to_id(pad_token)
         if pad_id is None:
             raise StartupError(f"tokenizer.json: has no padding token {pad_token!r}")
         inner.enable_truncation(max_length)
-        inner.enable_padding(pad_id=pad_id, pad_token=pad_token, pad_to_multiple_of=PAD_MULTIPLE)
+        inner.enable_padding(pad_id=pad_id, pad_token=pad_token)
         self._inner = inner
         self._max_chars = max_length * _CHARS_PER_TOKEN
 
@@ -86,22 +107,9 @@ class Tokenizer:
         """Tokenizes a batch, without the spans of its pieces."""
         return _batch(self._inner.encode_batch_fast([self._safe(text) for text in texts]))
 
-    def encode_with_pieces(self, text: str) -> tuple[TokenBatch, list[tuple[int, Piece]]]:
-        """Tokenizes one text.
-
-        Returns:
-            The batch of one row, and (column, piece) of every token that stands for some of the
-            text, in order.
-        """
-        encoding = self._inner.encode_batch([self._safe(text)])[0]
-        pieces = [
-            (column, Piece(start_char=start, end_char=end, word=word))
-            for column, (word, (start, end)) in enumerate(
-                zip(encoding.word_ids, encoding.offsets, strict=True)
-            )
-            if word is not None and start < end
-        ]
-        return _batch([encoding]), pieces
+    def encode_one(self, text: str) -> "EncodedText":
+        """Tokenizes one text."""
+        return EncodedText(self._inner.encode(self._safe(text)))
 
     def _safe(self, text: str) -> str:
         """Text that the library takes: bounded, and each lone surrogate replaced by a "?"."""

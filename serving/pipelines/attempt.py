@@ -12,10 +12,8 @@ where everything that follows is slow as well); the sum guards short deadlines. 
 get less than its own NEEDED_MS is not started.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from serving.context import RequestContext, observe_step
@@ -29,6 +27,7 @@ from serving.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from serving.time_limit import TimeLimit
 
 # Milliseconds below which a step has no chance to finish, on an idle machine with warm models.
 NEEDED_MS = {
@@ -92,13 +91,13 @@ async def attempt(
         reason = f"not started: {remaining_ms:.0f} ms left for the whole request"
         context.degrade(step, reason, fallback)
         return None
-    within = replace(context, deadline=Deadline.after_ms(allowed_ms))
+    within = context.until(Deadline.after_ms(allowed_ms))
+    limit = TimeLimit(within.deadline.at_s)
     try:
-        async with asyncio.timeout(allowed_ms / 1000.0) as limit:
-            with observe_step(within, step) as inner:
-                return await call(request, inner)
+        with limit, observe_step(within, step) as inner:
+            return await call(request, inner)
     except TimeoutError:
-        if not limit.expired():
+        if not limit.expired:
             raise
         reason = f"did not finish within its {allowed_ms:.0f} ms"
     except (StoreUnavailable, SessionConflict):

@@ -1,5 +1,7 @@
 """Reads a model's outputs, and refuses what a step could only misread."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,9 +26,22 @@ def finite(
         raise ModelContractViolated(
             f"{model}: output {name} has the shape {list(values.shape)}, expected {list(shape)}"
         )
-    if not np.isfinite(values).all():
+    # One NaN or infinity makes the sum one; much cheaper than to look at each.
+    if not math.isfinite(np.add.reduce(values, axis=None)):
         raise ModelContractViolated(f"{model}: output {name} holds NaN or infinity")
     return values
+
+
+def most_probable(logits: NDArray[np.float32], temperature: float) -> tuple[int, float]:
+    """Index of the greatest of the [n] logits, and its probability after division by `temperature`.
+
+    The softmax of one class, without the others.
+    """
+    best = int(logits.argmax())
+    scaled = logits.astype(np.float64)
+    scaled -= scaled[best]
+    scaled /= temperature
+    return best, 1.0 / float(np.exp(scaled).sum())
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """One utterance to its meaning: intent, slots, mood, and whether the shop is meant at all."""
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from numpy.typing import NDArray
 
 from serving.context import RequestContext
 from serving.models.client import ModelClient
-from serving.models.tokenizer import Piece, Tokenizer
-from serving.steps.outputs import finite, sigmoid, softmax
+from serving.models.tokenizer import EncodedText, Piece, Tokenizer
+from serving.steps.outputs import finite, most_probable, softmax
 from serving.types import Sentiment, Slot, Understanding
 
 MODEL = "understanding"
+_SENTIMENTS = tuple(Sentiment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Understand:
         self._tokenizer = tokenizer
         self._labels = labels
         self._sentiment_columns = [labels.sentiments.index(s.value) for s in Sentiment]
+        self._outside = labels.slot_tags.index("O") if "O" in labels.slot_tags else -1
 
     async def __call__(self, request: UnderstandInput, context: RequestContext) -> Understanding:
         """Understands one utterance.
@@ -56,36 +59,58 @@ class Understand:
                 do not fit the labels.
         """
         labels = self._labels
-        batch, pieces = self._tokenizer.encode_with_pieces(request.text)
+        encoded = self._tokenizer.encode_one(request.text)
+        batch = encoded.batch()
         output = await self._client.infer(MODEL, batch.inputs(), context)
         length = batch.input_ids.shape[1]
-        intents = softmax(
-            finite(MODEL, output, "intent_logits", (1, len(labels.intents)))[0]
-            / labels.intent_temperature
+        best, confidence = most_probable(
+            finite(MODEL, output, "intent_logits", (1, len(labels.intents)))[0],
+            labels.intent_temperature,
         )
-        tags = softmax(finite(MODEL, output, "slot_logits", (1, length, len(labels.slot_tags)))[0])
-        moods = softmax(finite(MODEL, output, "sentiment_logits", (1, len(labels.sentiments)))[0])
-        out_of_scope = sigmoid(
-            finite(MODEL, output, "out_of_scope_logit", (1, 1))[0] / labels.out_of_scope_temperature
+        tags = finite(MODEL, output, "slot_logits", (1, length, len(labels.slot_tags)))[0]
+        moods = _softmax_of_few(
+            finite(MODEL, output, "sentiment_logits", (1, len(labels.sentiments)))[0].tolist()
         )
-        negative, neutral, positive = (float(moods[c]) for c in self._sentiment_columns)
+        out_of_scope = finite(MODEL, output, "out_of_scope_logit", (1, 1)).item()
+        negative, neutral, positive = (moods[c] for c in self._sentiment_columns)
         probabilities = (negative, neutral, positive)
-        best_mood = int(np.argmax(probabilities))
-        best = int(intents.argmax())
+        best_mood = probabilities.index(max(probabilities))
         return Understanding(
             intent=labels.intents[best],
-            intent_confidence=float(intents[best]),
-            slots=decode_slots(
-                request.text,
-                [piece for _, piece in pieces],
-                tags[[column for column, _ in pieces]],
-                labels.slot_tags,
-            ),
-            sentiment=tuple(Sentiment)[best_mood],
+            intent_confidence=confidence,
+            slots=self._slots(request.text, encoded, tags),
+            sentiment=_SENTIMENTS[best_mood],
             sentiment_confidence=probabilities[best_mood],
             sentiment_probabilities=probabilities,
-            out_of_scope_probability=float(out_of_scope[0]),
+            out_of_scope_probability=_sigmoid(out_of_scope / labels.out_of_scope_temperature),
         )
+
+    def _slots(
+        self, text: str, encoded: EncodedText, logits: NDArray[np.float32]
+    ) -> tuple[Slot, ...]:
+        """Slots by the [L, tags] logits; most texts have none, and that is seen at once."""
+        # The first and the last token stand for no text; whatever tag they got.
+        if set(logits[1:-1].argmax(axis=1).tolist()) <= {self._outside}:
+            return ()
+        pieces = encoded.pieces()
+        return decode_slots(
+            text,
+            [piece for _, piece in pieces],
+            softmax(logits[[column for column, _ in pieces]]),
+            self._labels.slot_tags,
+        )
+
+
+def _softmax_of_few(logits: Sequence[float]) -> list[float]:
+    """Softmax of a handful of numbers, for which NumPy costs more than the sums."""
+    largest = max(logits)
+    exponentials = [math.exp(logit - largest) for logit in logits]
+    total = sum(exponentials)
+    return [value / total for value in exponentials]
+
+
+def _sigmoid(logit: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * logit))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ A request that is not sampled gets a trace id for its reply and its logs, but no
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import trace
@@ -16,7 +16,7 @@ from opentelemetry.semconv._incubating.attributes.rpc_attributes import (
     RPC_SYSTEM_NAME,
     RpcSystemNameValues,
 )
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from serving.context import RequestContext
@@ -59,37 +59,48 @@ def outgoing_metadata(span_context: Context | None) -> tuple[tuple[str, str], ..
     return tuple(carrier.items())
 
 
-@contextmanager
-def server_span(
-    service: str, method: str, metadata: Mapping[str, str]
-) -> Iterator[tuple[str, Context | None]]:
-    """The span of a request that arrived.
+def arriving_trace(metadata: Mapping[str, str]) -> tuple[str, Context | None]:
+    """Decides whether a request that arrived is traced.
 
     The caller's sampling decision holds; a request without a trace context is sampled by
-    `TelemetrySettings.sample_ratio`, before any span exists. The outcome of the block becomes the
-    status: raise the error, and convert it outside of the block.
+    `TelemetrySettings.sample_ratio`.
 
-    Args:
-        service: full name of the gRPC service, e.g. "cartwright.v1.Agent".
-        method: name of the method, e.g. "Converse".
-        metadata: what the call carries; keys in lower case.
-
-    Yields:
-        The trace id (32 hex digits: the caller's or a new one), and the context to open child
-        spans in, None when the request is not traced.
+    Returns:
+        The trace id (the caller's or a new one), and the context to open the request's span in
+        (`request_span`), None when it is not traced.
     """
     trace_id, parent = remote_parent(metadata)
     if not trace_id:
         tracing = active_tracing()
         if tracing is not None and random.random() < tracing.sample_ratio:
             parent = Context()
-    if parent is None:
-        yield trace_id or new_trace_id(), None
-        return
+        trace_id = new_trace_id()
+    return trace_id, parent
+
+
+@contextmanager
+def request_span(
+    service: str, method: str, trace_id: str, parent: Context
+) -> Iterator[tuple[str, Context | None]]:
+    """The span of a request that arrived and is traced.
+
+    The outcome of the block becomes the status: raise the error, and convert it outside of the
+    block.
+
+    Args:
+        service: full name of the gRPC service, e.g. "cartwright.v1.Agent".
+        method: name of the method, e.g. "Converse".
+        trace_id: of `arriving_trace`.
+        parent: of `arriving_trace`.
+
+    Yields:
+        The trace id (32 hex digits), and the context to open child spans in, None when tracing was
+        switched off meanwhile.
+    """
     attributes = _rpc_attributes(service, method)
     with open_span(f"{service}/{method}", parent, SpanKind.SERVER, attributes) as span:
         if span is None:
-            yield trace_id or new_trace_id(), None
+            yield trace_id, None
         else:
             yield (
                 trace.format_trace_id(span.get_span_context().trace_id),
@@ -98,11 +109,25 @@ def server_span(
 
 
 @contextmanager
+def server_span(
+    service: str, method: str, metadata: Mapping[str, str]
+) -> Iterator[tuple[str, Context | None]]:
+    """`arriving_trace` and `request_span` in one: (trace id, context to open child spans in)."""
+    trace_id, parent = arriving_trace(metadata)
+    if parent is None:
+        yield trace_id, None
+        return
+    with request_span(service, method, trace_id, parent) as opened:
+        yield opened
+
+
+@contextmanager
 def client_span(
     context: RequestContext,
     service: str,
     method: str,
     attributes: Attributes = _NO_ATTRIBUTES,
+    links: Sequence[Link] = (),
 ) -> Iterator[tuple[tuple[str, str], ...]]:
     """The span of a call to another process, below the request's current span.
 
@@ -111,6 +136,7 @@ def client_span(
         service: full name of the called gRPC service, e.g. "inference.GRPCInferenceService".
         method: name of the method.
         attributes: further attributes, e.g. `server.address`, the model's name, the batch size.
+        links: spans of further requests that the call is made for.
 
     Yields:
         The metadata to send along (`traceparent`), or () when the request is not traced.
@@ -119,20 +145,24 @@ def client_span(
     if parent is None:
         yield ()
         return
-    with call_span(service, method, parent, attributes) as below:
+    with call_span(service, method, parent, attributes, links) as below:
         yield outgoing_metadata(below)
 
 
 @contextmanager
 def call_span(
-    service: str, method: str, parent: Context, attributes: Attributes = _NO_ATTRIBUTES
+    service: str,
+    method: str,
+    parent: Context,
+    attributes: Attributes = _NO_ATTRIBUTES,
+    links: Sequence[Link] = (),
 ) -> Iterator[Context | None]:
     """The span of a call below any context; an empty one makes it the root of a new trace.
 
     Yields the context with the span, or None when nothing is traced in this process.
     """
     everything = {**_rpc_attributes(service, method), **attributes}
-    with open_span(f"{service}/{method}", parent, SpanKind.CLIENT, everything) as span:
+    with open_span(f"{service}/{method}", parent, SpanKind.CLIENT, everything, links) as span:
         yield None if span is None else trace.set_span_in_context(span, parent)
 
 

@@ -5,7 +5,7 @@ method may be closed from another task, where the current context could not be t
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ import grpc
 from opentelemetry.context import Context
 from opentelemetry.semconv._incubating.attributes.rpc_attributes import RPC_RESPONSE_STATUS_CODE
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from serving.errors import CartwrightError
 
@@ -56,9 +56,15 @@ def activate(tracing: Tracing | None) -> None:
 
 @contextmanager
 def open_span(
-    name: str, parent: Context, kind: SpanKind, attributes: Attributes
+    name: str,
+    parent: Context,
+    kind: SpanKind,
+    attributes: Attributes,
+    links: Sequence[Link] = (),
 ) -> Iterator[Span | None]:
     """A span below `parent`; closed, with its outcome, however the block ends.
+
+    `links` are further spans that it was made for.
 
     Yields None when tracing has been switched off.
     """
@@ -66,7 +72,9 @@ def open_span(
     if tracing is None:
         yield None
         return
-    span = tracing.tracer.start_span(name, context=parent, kind=kind, attributes=dict(attributes))
+    span = tracing.tracer.start_span(
+        name, context=parent, kind=kind, attributes=dict(attributes), links=links
+    )
     try:
         yield span
     except BaseException as error:

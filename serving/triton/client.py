@@ -1,23 +1,31 @@
-"""The model client of the stack: checks, chooses a host, asks it, checks again.
+"""The model client of the stack: checks, coalesces, chooses a host, asks it, checks again.
 
-inputs ─▶ TensorContract ─▶ least loaded host that has the model ─▶ TritonConnection ─▶ outputs
-                                └── one more try elsewhere when that host is lost
+inputs ─▶ TensorContract ─▶ Coalescer of the model ─▶ joined batch ─▶ least loaded host ─▶ outputs
+                                                          └─ one more try elsewhere when it is lost
 """
 
 import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanKind
 from tritonclient.grpc import service_pb2
 
+from serving.coalescing.coalescer import Coalescer, CoalescerStats
 from serving.context import RequestContext
-from serving.errors import ModelUnavailable, Overloaded
+from serving.deadline import Deadline
+from serving.errors import Internal, ModelUnavailable
 from serving.models.client import ModelOutput, Tensors
 from serving.models.manifest import ModelManifest
+from serving.settings import CoalescingSettings
+from serving.telemetry.tracer import Attributes, open_span
+from serving.triton.batches import Asked, Joining, ModelCall
 from serving.triton.connection import TritonConnection
 from serving.triton.discovery import HostDirectory
 from serving.triton.errors import HostLost
@@ -39,13 +47,24 @@ class Connection(Protocol):
         """host:port."""
         ...
 
-    async def infer(self, request: Any, rows: int, context: RequestContext) -> Any:
+    async def infer(
+        self, request: Any, rows: int, context: RequestContext, links: Sequence[Link] = ()
+    ) -> Any:
         """Sends a request; returns the response."""
         ...
 
     async def close(self, grace_s: float | None = None) -> None:
         """Closes the connection."""
         ...
+
+
+class _Lane:
+    """What belongs to one model: its contract, how its calls are joined, and who waits."""
+
+    def __init__(self, contract: TensorContract, joining: Joining) -> None:
+        self.contract = contract
+        self.joining = joining
+        self.coalescer: Coalescer[Asked, ModelOutput]
 
 
 class TritonModelClient:
@@ -55,8 +74,8 @@ class TritonModelClient:
         self,
         directory: HostDirectory,
         manifests: Mapping[str, ModelManifest],
+        coalescing: CoalescingSettings | None = None,
         *,
-        max_in_flight: int = 64,
         rng: random.Random | None = None,
         connect: Callable[[str], Connection] = TritonConnection,
     ) -> None:
@@ -65,25 +84,44 @@ class TritonModelClient:
         Args:
             directory: the hosts known now.
             manifests: by model; tensors are checked against them.
-            max_in_flight: requests for one model under way to one host; more are refused at once.
+            coalescing: how concurrent calls for one model are sent together.
             rng: breaks ties between hosts.
             connect: makes the connection to a host:port.
         """
         self._directory = directory
-        self._contracts = {model: TensorContract(m) for model, m in manifests.items()}
-        self._max_in_flight = max_in_flight
         self._rng = rng or random.Random()
         self._connect = connect
         self._connections: dict[str, Connection] = {}
+        # Calls under way by host.
         self._in_flight: Counter[str] = Counter()
-        self._in_flight_of_model: Counter[tuple[str, str]] = Counter()
         # Address of a host that was lost -> when that stops to count, on the monotonic clock.
         self._suspect_until_s: dict[str, float] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        limits = coalescing or CoalescingSettings()
+        self._lanes = {model: self._lane(model, m, limits) for model, m in manifests.items()}
+
+    def _lane(self, model: str, manifest: ModelManifest, limits: CoalescingSettings) -> _Lane:
+        lane = _Lane(TensorContract(manifest), Joining(manifest, max_padding=limits.max_padding))
+        largest = lane.contract.max_batch_size
+        lane.coalescer = Coalescer(
+            f"model {model}",
+            partial(self._send, model, lane),
+            # Without a host, a batch has to leave all the same to learn so.
+            places=lambda: max(1, len(self._directory.hosts_with(model))) * limits.max_under_way,
+            max_rows=min(limits.max_rows, largest) if lane.joining.padded else largest,
+            max_waiting=limits.max_waiting,
+            choose=lane.joining.choose,
+            splits_on=(Internal,),
+        )
+        return lane
 
     def in_flight(self, host_id: str) -> int:
-        """Requests that this client has under way to a host."""
+        """Calls that this client has under way to a host."""
         return self._in_flight[host_id]
+
+    def stats(self) -> Mapping[str, CoalescerStats]:
+        """By model: batches that left, and what waits now."""
+        return {model: lane.coalescer.stats() for model, lane in self._lanes.items()}
 
     async def infer(self, model: str, inputs: Tensors, context: RequestContext) -> ModelOutput:
         """See `serving.models.client.ModelClient.infer`.
@@ -92,73 +130,108 @@ class TritonModelClient:
             ModelContractViolated: names, shapes or dtypes do not match the model's manifest.
             ModelUnavailable: no host has the model ready, those asked were lost, or they serve
                 another version than this process has the assets of.
-            Overloaded: too many requests are under way, or the model's queue is full.
+            Overloaded: too many calls for the model wait here, or in its queue.
             DeadlineExceeded: the remaining time ran out.
             Internal: the model failed.
         """
-        contract = self._contracts.get(model)
-        if contract is None:
-            raise ModelUnavailable(f"model {model} is not one of {sorted(self._contracts)}")
+        lane = self._lanes.get(model)
+        if lane is None:
+            raise ModelUnavailable(f"model {model} is not one of {sorted(self._lanes)}")
+        rows = lane.contract.check_inputs(inputs)
+        if not self._directory.hosts_with(model):
+            raise self._no_host(model)
+        if context.span_context is None:
+            asked = lane.joining.asked(inputs, rows, None)
+            output = await lane.coalescer.result(
+                lane.coalescer.submit(asked, rows, context.deadline)
+            )
+        else:
+            output = await self._infer_traced(model, lane, inputs, rows, context)
+        context.model_versions[model] = output.version
+        return output
+
+    async def close(self) -> None:
+        """Ends what waits, lets what is under way finish, and closes all connections."""
+        await asyncio.gather(*(lane.coalescer.close() for lane in self._lanes.values()))
+        await asyncio.gather(*(c.close() for c in self._connections.values()), *self._closing)
+        self._connections.clear()
+
+    async def _infer_traced(
+        self, model: str, lane: _Lane, inputs: Tensors, rows: int, context: RequestContext
+    ) -> ModelOutput:
+        """The same with a span over waiting and answer; the batch's span is below the first's."""
+        assert context.span_context is not None
+        attributes: Attributes = {"cartwright.model": model, "cartwright.rows": rows}
+        with open_span(
+            f"infer {model}", context.span_context, SpanKind.INTERNAL, attributes
+        ) as span:
+            below = None if span is None else trace.set_span_in_context(span, context.span_context)
+            call = lane.coalescer.submit(
+                lane.joining.asked(inputs, rows, below), rows, context.deadline
+            )
+            try:
+                return await lane.coalescer.result(call)
+            finally:
+                if span is not None and call.batch_rows:
+                    span.set_attribute("cartwright.batch.rows", call.batch_rows)
+                    span.set_attribute("cartwright.batch.departure", call.departure)
+                    span.set_attribute("cartwright.batch.waited_ms", call.waited_ms)
+
+    async def _send(
+        self, model: str, lane: _Lane, calls: Sequence[ModelCall], deadline: Deadline
+    ) -> Sequence[ModelOutput]:
+        """Carries one batch to a host, and once more to another when that is lost."""
+        rows = sum(call.rows for call in calls)
         request = service_pb2.ModelInferRequest(model_name=model)
-        rows = contract.write_inputs(inputs, request)
+        lane.contract.write_inputs(lane.joining.join(calls), request)
+        traced = [c.item.span_context for c in calls if c.item.span_context is not None]
+        context = RequestContext(deadline=deadline, span_context=traced[0] if traced else None)
+        links = [Link(trace.get_current_span(c).get_span_context()) for c in traced[1:]]
         tries = 0
         while True:
             host = self._choose(model)
             try:
-                with self._counted(host.host_id, model):
-                    response = await self._connection(host).infer(request, rows, context)
+                with self._counted(host.host_id, len(calls)):
+                    response = await self._connection(host).infer(request, rows, context, links)
                 break
             except HostLost:
                 self._suspect_until_s[host.url] = time.monotonic() + _SUSPECT_S
                 tries += 1
-                if tries == _TRIES or context.deadline.remaining_ms() <= 0:
+                if tries == _TRIES or deadline.remaining_ms() <= 0:
                     raise
         version = int(response.model_version)
-        if version != contract.version:
+        if version != lane.contract.version:
             # Labels, vocabularies and tokenizer in this process belong to another version.
             raise ModelUnavailable(
                 f"model {model}: the hosts serve version {version}, "
-                f"this replica was started with version {contract.version}"
+                f"this replica was started with version {lane.contract.version}"
             )
-        tensors = contract.read_outputs(response, rows)
-        context.model_versions[model] = version
-        return ModelOutput(tensors=tensors, version=version)
-
-    async def close(self) -> None:
-        """Closes all connections."""
-        await asyncio.gather(*(c.close() for c in self._connections.values()), *self._closing)
-        self._connections.clear()
+        tensors = lane.contract.read_outputs(response, rows)
+        return lane.joining.split(ModelOutput(tensors=tensors, version=version), calls)
 
     def _choose(self, model: str) -> HostRecord:
-        """The host with the fewest requests under way; one that was just lost comes last.
+        """The host with the fewest calls under way; one that was just lost comes last.
 
         Raises:
             ModelUnavailable: no host has the model ready; says which hosts there are.
-            Overloaded: all of them have as much under way as they may.
         """
         hosts = self._directory.hosts_with(model)
         if not hosts:
-            raise ModelUnavailable(
-                f"model {model} is not ready on any host ({self._directory.summary()})"
-            )
-        open_hosts = [
-            host
-            for host in hosts
-            if self._in_flight_of_model[host.host_id, model] < self._max_in_flight
-        ]
-        if not open_hosts:
-            raise Overloaded(
-                f"{self._max_in_flight} requests for model {model} are under way to every host"
-            )
-        if len(open_hosts) == 1:
-            return open_hosts[0]
+            raise self._no_host(model)
+        if len(hosts) == 1:
+            return hosts[0]
         return min(
-            open_hosts,
+            hosts,
             key=lambda host: (
                 self._is_suspect(host),
                 self._in_flight[host.host_id],
                 self._rng.random(),
             ),
+        )
+
+    def _no_host(self, model: str) -> ModelUnavailable:
+        return ModelUnavailable(
+            f"model {model} is not ready on any host ({self._directory.summary()})"
         )
 
     def _is_suspect(self, host: HostRecord) -> bool:
@@ -171,15 +244,12 @@ class TritonModelClient:
         return False
 
     @contextmanager
-    def _counted(self, host_id: str, model: str) -> Iterator[None]:
-        key = (host_id, model)
-        self._in_flight[host_id] += 1
-        self._in_flight_of_model[key] += 1
+    def _counted(self, host_id: str, calls: int) -> Iterator[None]:
+        self._in_flight[host_id] += calls
         try:
             yield
         finally:
-            self._in_flight[host_id] -= 1
-            self._in_flight_of_model[key] -= 1
+            self._in_flight[host_id] -= calls
 
     def _connection(self, host: HostRecord) -> Connection:
         connection = self._connections.get(host.host_id)

@@ -1,9 +1,10 @@
 """One gRPC connection to one model host."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+from opentelemetry.trace import Link
 from tritonclient.grpc import service_pb2_grpc
 
 from serving.context import RequestContext
@@ -45,7 +46,9 @@ class TritonConnection:
         self._channel: Any = grpc.aio.insecure_channel(url, options=_OPTIONS)
         self._infer: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel).ModelInfer
 
-    async def infer(self, request: Any, rows: int, context: RequestContext) -> Any:
+    async def infer(
+        self, request: Any, rows: int, context: RequestContext, links: Sequence[Link] = ()
+    ) -> Any:
         """Sends a `ModelInferRequest` within the request's deadline; returns the response.
 
         Cancelling the awaiting task cancels the call, and Triton drops the request.
@@ -54,6 +57,7 @@ class TritonConnection:
             request: with its tensors; gets the remaining time as Triton's timeout.
             rows: size of the batch, for the span.
             context: deadline and trace.
+            links: spans of further requests that are answered by the same call.
 
         Raises:
             HostLost: the host cannot be asked.
@@ -66,7 +70,7 @@ class TritonConnection:
         attributes: Mapping[str, str | int] = {}
         if context.span_context is not None:
             attributes = {**self._address, "cartwright.model": model, "cartwright.rows": rows}
-        with client_span(context, SERVICE, METHOD, attributes) as metadata:
+        with client_span(context, SERVICE, METHOD, attributes, links) as metadata:
             remaining_ms = context.deadline.remaining_ms()
             if remaining_ms <= 0:
                 raise DeadlineExceeded(f"no time left for model {model}")

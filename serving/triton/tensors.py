@@ -29,8 +29,13 @@ class TensorContract:
         self._inputs = {spec.name: (spec, NUMPY_DTYPES[spec.dtype]) for spec in manifest.inputs}
         self._outputs = {spec.name: (spec, NUMPY_DTYPES[spec.dtype]) for spec in manifest.outputs}
 
-    def write_inputs(self, inputs: Tensors, request: Any) -> int:
-        """Adds the tensors to a `ModelInferRequest`; returns the number of rows.
+    @property
+    def max_batch_size(self) -> int:
+        """Rows that one request may have."""
+        return self._max_batch_size
+
+    def check_inputs(self, inputs: Tensors) -> int:
+        """The number of rows of tensors that fit the manifest.
 
         Raises:
             ModelContractViolated: a name, dtype or shape differs from the manifest's; says which,
@@ -47,12 +52,16 @@ class TensorContract:
             if array.dtype != dtype or not _fits(shape, spec.dims, rows):
                 wanted = _describe(spec.dtype, (rows if rows > 0 else -1, *spec.dims))
                 raise self._violated(f"input {name}", wanted, _describe(str(array.dtype), shape))
-            tensor = request.inputs.add(name=name, datatype=spec.dtype)
-            tensor.shape.extend(shape)
-            request.raw_input_contents.append(array.tobytes())
         if not 0 < rows <= self._max_batch_size:
             raise self._violated("batch", f"1 to {self._max_batch_size} rows", f"{rows} rows")
         return rows
+
+    def write_inputs(self, inputs: Tensors, request: Any) -> None:
+        """Adds tensors that have been checked to a `ModelInferRequest`."""
+        for name, (spec, _) in self._inputs.items():
+            array = inputs[name]
+            request.inputs.add(name=name, datatype=spec.dtype, shape=array.shape)
+            request.raw_input_contents.append(array.tobytes())
 
     def read_outputs(self, response: Any, rows: int) -> dict[str, NDArray[Any]]:
         """The tensors of a `ModelInferResponse`; read-only views of its bytes.

@@ -71,7 +71,9 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    settings = Settings.model_validate({"server": {"max_in_flight": 2}})
+    settings = Settings.model_validate(
+        {"server": {"admission": {"max_in_flight": 2, "min_in_flight": 2}}}
+    )
     pipelines = _Pipelines()
     ready = dict.fromkeys(settings.triton.models, 1)
     ingress = Ingress(

@@ -98,7 +98,7 @@ def test_an_unusable_store_folder(models: BuiltModels, tmp_path: Path) -> None:
         ("CARTWRIGHT_PLACEMENT__RANK", "elsewhere", "placement.rank"),
         ("CARTWRIGHT_SERVER__NO_SUCH", "1", "server.no_such"),
         ("CARTWRIGHT_NO_SUCH__X", "1", "no_such"),
-        ("CARTWRIGHT_SERVER__MAX_IN_FLIGHT", "1000", "max_in_flight"),
+        ("CARTWRIGHT_SERVER__ADMISSION__MAX_IN_FLIGHT", "1000", "max_in_flight"),
     ],
 )
 def test_an_unusable_setting(tmp_path: Path, variable: str, value: str, names: str) -> None:

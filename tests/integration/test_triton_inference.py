@@ -25,7 +25,7 @@ from serving.errors import (
     ModelUnavailable,
     Overloaded,
 )
-from serving.settings import TelemetrySettings, TritonSettings
+from serving.settings import CoalescingSettings, TelemetrySettings, TritonSettings
 from serving.telemetry.receiver import SpanReceiver
 from serving.telemetry.setup import configure_tracing, flush_tracing, shutdown_tracing
 from serving.telemetry.tracer import active_tracing
@@ -108,7 +108,9 @@ async def served(
     channel = grpc.aio.insecure_channel(host.record.url)
     control = ServerControl(host.record.url)
     async with HostDirectory(registry.changes) as directory:
-        client = TritonModelClient(directory, manifests, max_in_flight=500)
+        client = TritonModelClient(
+            directory, manifests, CoalescingSettings(max_under_way=500, max_waiting=500)
+        )
         await directory.wait_until(lambda _: bool(directory.hosts_with("gather")), 10.0)
         yield Served(
             host=host,

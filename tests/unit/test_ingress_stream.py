@@ -9,7 +9,9 @@ import pytest
 
 from serving.context import RequestContext
 from serving.errors import Overloaded
-from serving.ingress.call import Admission, Method, server_stream
+from serving.ingress.admission import Admission, Priority
+from serving.ingress.call import Method, server_stream
+from serving.settings import AdmissionSettings
 
 
 class _Call:
@@ -30,7 +32,7 @@ class _Call:
 
 
 async def test_a_reader_that_leaves_ends_the_work_before_its_place_is_free() -> None:
-    admission = Admission(max_in_flight=1, retry_after_ms=10)
+    admission = Admission(AdmissionSettings(max_in_flight=1, min_in_flight=1))
     method = Method(
         service="cartwright.v1.Agent", name="Any", default_deadline_ms=5000.0, admission=admission
     )
@@ -45,7 +47,7 @@ async def test_a_reader_that_leaves_ends_the_work_before_its_place_is_free() -> 
 
     async with aclosing(server_stream(method, None, _Call(), work)) as stream:
         assert await anext(stream) == 1
-        with pytest.raises(Overloaded), admission.place():
-            pass
+        with pytest.raises(Overloaded):
+            admission.enter(Priority.BUY)
     assert in_flight_at_the_end == [1]
     assert admission.in_flight == 0

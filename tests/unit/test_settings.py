@@ -57,7 +57,10 @@ def test_the_file_can_be_named_by_the_environment(
             "deployments: {agent: {min_replicas: 4, max_replicas: 2}}",
             "max_replicas (2) is below min_replicas (4)",
         ),
-        ("server: {max_in_flight: 128}", "server.max_in_flight (128) must be below"),
+        (
+            "server: {admission: {max_in_flight: 128}}",
+            "server.admission.max_in_flight (128) must be below",
+        ),
         ("- a\n- b\n", "must be a mapping"),
         ("server: [", "cannot be read"),
     ],

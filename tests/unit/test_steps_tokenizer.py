@@ -15,22 +15,24 @@ TOKENIZER = Tokenizer(small_tokenizer(["where", "order"]), max_length=64)
 
 
 def spans(tokenizer: Tokenizer, text: str) -> list[str]:
-    _, pieces = tokenizer.encode_with_pieces(text)
+    pieces = tokenizer.encode_one(text).pieces()
     return [text[piece.start_char : piece.end_char] for _, piece in pieces]
 
 
-def test_padding_goes_to_a_multiple_of_eight_and_is_masked() -> None:
+def test_padding_goes_to_the_longest_text_and_is_masked() -> None:
     batch = TOKENIZER.encode(["where", "where is order 12345 now"])
-    assert batch.input_ids.shape == batch.attention_mask.shape == (2, 16)
+    longest = TOKENIZER.encode(["where is order 12345 now"]).input_ids.shape[1]
+    assert batch.input_ids.shape == batch.attention_mask.shape == (2, longest)
     assert batch.input_ids.dtype == batch.attention_mask.dtype == np.int64
     # [CLS] where [SEP]
-    assert batch.attention_mask[0].tolist() == [1] * 3 + [0] * 13
+    assert batch.attention_mask[0].tolist() == [1] * 3 + [0] * (longest - 3)
     assert not batch.input_ids[0, 3:].any()
 
 
-def test_batches_of_about_the_same_length_have_the_same_shape() -> None:
-    widths = {TOKENIZER.encode([" ".join(["where"] * n)]).input_ids.shape[1] for n in range(15)}
-    assert widths == {8, 16}
+def test_a_single_text_has_no_padding() -> None:
+    batch = TOKENIZER.encode_one("where is order 12345 now").batch()
+    assert batch.attention_mask.all()
+    assert np.array_equal(batch.input_ids, TOKENIZER.encode(["where is order 12345 now"]).input_ids)
 
 
 def test_truncation_keeps_to_the_longest_length_special_tokens_included() -> None:
@@ -65,7 +67,8 @@ def test_spans_count_code_points_of_the_original_text(text: str, expected: list[
 
 @given(st.text(max_size=80))
 def test_spans_of_any_text_rise_and_lie_inside_it(text: str) -> None:
-    batch, pieces = TOKENIZER.encode_with_pieces(text)
+    encoded = TOKENIZER.encode_one(text)
+    batch, pieces = encoded.batch(), encoded.pieces()
     positions = [(piece.start_char, piece.end_char) for _, piece in pieces]
     assert all(0 <= start < end <= len(text) for start, end in positions)
     assert positions == sorted(positions)
@@ -75,7 +78,7 @@ def test_spans_of_any_text_rise_and_lie_inside_it(text: str) -> None:
 def test_a_lone_surrogate_becomes_a_question_mark_and_moves_no_span() -> None:
     text = "\ud800 where"
     assert spans(TOKENIZER, text)[-1] == "where"
-    assert TOKENIZER.encode([text]).input_ids.shape == (1, 8)
+    assert TOKENIZER.encode([text]).attention_mask.all()
 
 
 def test_it_pickles() -> None:
@@ -83,9 +86,9 @@ def test_it_pickles() -> None:
     assert np.array_equal(again.encode(["where"]).input_ids, TOKENIZER.encode(["where"]).input_ids)
 
 
-@pytest.mark.parametrize("max_length", [0, -8, 60])
-def test_a_longest_length_that_cannot_be_padded_to_is_refused(max_length: int) -> None:
-    with pytest.raises(StartupError, match=f"multiple of 8, got {max_length}"):
+@pytest.mark.parametrize("max_length", [0, -8])
+def test_a_longest_length_of_nothing_is_refused(max_length: int) -> None:
+    with pytest.raises(StartupError, match=f"must be positive, got {max_length}"):
         Tokenizer(small_tokenizer(), max_length)
 
 
@@ -105,7 +108,7 @@ def test_the_pretrained_tokenizer_keeps_to_code_points() -> None:
     path = Path(spec.origin).parent / "model" / "tokenizer.json"
     tokenizer = Tokenizer.from_file(path, 64)
     text = "Où est ma commande n°12345 👩‍👩‍👧? Crème brûlée, 12.50 €"
-    _, pieces = tokenizer.encode_with_pieces(text)
+    pieces = tokenizer.encode_one(text).pieces()
     by_word: dict[int, str] = {}
     for _, piece in pieces:
         start = by_word.get(piece.word, "")
@@ -114,4 +117,4 @@ def test_the_pretrained_tokenizer_keeps_to_code_points() -> None:
     assert by_word[5] == "👩‍👩‍👧"
     assert by_word[7] == "Crème"
     # Whatever file padding it came with (this one: always to 128), ours is what counts.
-    assert tokenizer.encode(["short"]).input_ids.shape == (1, 8)
+    assert tokenizer.encode(["short"]).input_ids.shape == (1, 3)

@@ -17,6 +17,7 @@ from serving.errors import (
     ModelUnavailable,
     Overloaded,
 )
+from serving.settings import CoalescingSettings
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, HostState
 from serving.triton.errors import HostLost
@@ -79,7 +80,7 @@ class Wire:
         self._network = network
         self.url = url
 
-    async def infer(self, request: Any, rows: int, context: RequestContext) -> Any:
+    async def infer(self, request: Any, rows: int, context: RequestContext, links: Any = ()) -> Any:
         host = self._network.hosts.get(self.url)
         if host is None:
             raise HostLost(f"{self.url}: connection refused")
@@ -105,7 +106,7 @@ async def client(network: Network, directory: HostDirectory) -> AsyncIterator[Tr
     made = TritonModelClient(
         directory,
         {"double": manifest("double")},
-        max_in_flight=4,
+        CoalescingSettings(max_under_way=4, max_waiting=2),
         rng=random.Random(7),
         connect=network.connect,
     )
@@ -233,9 +234,9 @@ async def test_no_second_try_without_time(
 ) -> None:
     host = network.add("a", error=HostLost("lost"))
     await directory.wait_until(bool, 5.0)
-    with pytest.raises(HostLost):
+    with pytest.raises(DeadlineExceeded):
         await client.infer("double", X, context(-1.0))
-    assert host.calls == 1
+    assert host.calls == 0
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded("late"), Overloaded("full")])
@@ -258,14 +259,16 @@ async def test_beyond_the_limit_requests_are_refused_at_once(
         host.gate.clear()
     tasks = [asyncio.create_task(client.infer("double", X, context())) for _ in range(8)]
     await until(lambda: sum(host.calls for host in hosts) == 8)
-    with pytest.raises(Overloaded, match="4 requests for model double are under way"):
+    waiting = [asyncio.create_task(client.infer("double", X, context())) for _ in range(2)]
+    await until(lambda: client.stats()["double"].waiting == 2)
+    with pytest.raises(Overloaded, match="2 calls wait for model double"):
         await client.infer("double", X, context())
     tasks[0].cancel()
     await asyncio.wait({tasks[0]})
     for host in hosts:
         host.gate.set()
     await client.infer("double", X, context())
-    await asyncio.gather(*tasks[1:])
+    await asyncio.gather(*tasks[1:], *waiting)
     assert client.in_flight("a") == client.in_flight("b") == 0
 
 

@@ -63,7 +63,8 @@ def encode_utterances(
 
 
 def _encode(utterance: LabelledUtterance, tokenizer: Tokenizer) -> EncodedUtterance:
-    batch, pieces = tokenizer.encode_with_pieces(utterance.text)
+    encoded = tokenizer.encode_one(utterance.text)
+    batch, pieces = encoded.batch(), encoded.pieces()
     length = int(batch.attention_mask.sum())
     tags = np.full(length, NO_LABEL, np.int64)
     if utterance.slots is not None:

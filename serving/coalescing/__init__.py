@@ -1,0 +1,1 @@
+"""Concurrent calls for one destination, sent together."""
