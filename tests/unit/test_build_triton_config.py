@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_build.serving_profile import tuned_hosting
 from model_build.spec import TARGETS, ModelSpec, Target
 from model_build.specs import SPECS
 from model_build.triton_config import (
@@ -55,8 +56,10 @@ def test_a_config_says_what_its_spec_says(spec: ModelSpec, target: Target) -> No
 
 @EVERY_SPEC
 def test_the_file_in_the_repository_is_the_generated_one(spec: ModelSpec) -> None:
-    path = ROOT / "model_repository" / spec.name / FILE_NAME
-    assert path.read_text(encoding="utf-8") == config_text(spec, "cpu")
+    repository = ROOT / "model_repository"
+    path = repository / spec.name / FILE_NAME
+    tuned = tuned_hosting(repository, spec, "cpu")
+    assert path.read_text(encoding="utf-8") == config_text(spec, "cpu", tuned)
 
 
 def test_a_config_is_written_only_where_it_differs(tmp_path: Path) -> None:

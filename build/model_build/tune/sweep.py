@@ -124,9 +124,9 @@ class _Sweep:
         ]
 
     def early_band(self) -> float:
-        """How much two single looks may differ."""
+        """How much two single looks may differ, within limits."""
         repeats = [look.requests_per_s for look in self.looks[self.options.in_use]]
-        return noise_band(scatter([repeats]) or _ASSUMED_DEVIATION, 1)
+        return min(noise_band(scatter([repeats]) or _ASSUMED_DEVIATION, 1), 2 * WIDEST_BAND)
 
 
 async def sweep(
