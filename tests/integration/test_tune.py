@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from model_build.serving_profile import FILE_NAME, ServingProfile, TunedHosting, read_profile
 from model_build.specs import SPECS
 from model_build.triton_config import parse_config, tuned_of
+from model_build.tune.host import PointFailed
+from model_build.tune.requests import make_bodies, serialise
+from model_build.tune.trial_host import open_host
 from serving.models.repository import ModelRepository
 from serving.settings import TritonSettings
 from serving.triton.command import free_ports
@@ -154,3 +158,38 @@ def test_a_malformed_profile_stops_a_build_with_its_field(
     )
     assert built.returncode == 2
     assert f"{path}: hosting.instances: " in built.stderr
+
+
+def hosted_as(instances: int) -> TunedHosting:
+    return TunedHosting(
+        instances=instances, intra_op_threads=1, max_queue_delay_microseconds=0, max_batch_rows=8
+    )
+
+
+async def test_points_make_room_for_each_other_when_memory_is_short(
+    models: BuiltModels, tmp_path: Path
+) -> None:
+    spec, version = SPECS[MODEL], ModelRepository(models.repository).latest(MODEL)
+    bodies = make_bodies(spec, version, 2, (), np.random.default_rng(1))
+    one, two = hosted_as(1), hosted_as(2)
+    async with open_host(TritonSettings(), tmp_path, spec, version, bodies, 0.0) as host:
+        for point in (one, two, one):
+            await host.load(point)
+            assert host.loaded == (point,)
+            look = await host.look(point, 4, 0.3)
+            assert look.errors == 0
+            assert look.requests > 0
+            # Requests of two rows, joined up to eight of them.
+            assert min(look.batches) >= 2
+        assert two not in host.loaded
+
+
+async def test_a_point_that_does_not_answer_fails_with_tritons_reason(
+    models: BuiltModels, tmp_path: Path
+) -> None:
+    spec, version = SPECS[MODEL], ModelRepository(models.repository).latest(MODEL)
+    too_many = spec.sample_inputs(np.random.default_rng(1), spec.max_batch_size + 1)
+    bodies = [serialise(spec, too_many)]
+    async with open_host(TritonSettings(), tmp_path, spec, version, bodies) as host:
+        with pytest.raises(PointFailed, match=r"INVALID_ARGUMENT: .*batch-size must be <= 64"):
+            await host.load(hosted_as(1))

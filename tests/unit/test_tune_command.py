@@ -1,14 +1,19 @@
 """What `cartwright models tune` refuses before it starts anything."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from model_build.serving_profile import FILE_NAME
+from model_build.serving_profile import FILE_NAME, TunedHosting, spec_hosting
 from model_build.specs import SPECS
 from model_build.tune.command import tune_command
+from model_build.tune.options import AskedAxes, sweep_options
+from model_build.tune.sweep import SweepOptions
 from serving.errors import StartupError
+from tests.fakes.tuning import tuned_profile
 from tests.tiny_models import manifest
 
 
@@ -48,12 +53,69 @@ def test_wrong_usage_is_named(tmp_path: Path, arguments: tuple[str, ...], messag
     assert message in output
 
 
-@pytest.mark.parametrize("option", ["--concurrency", "--levels"])
-def test_a_load_that_the_queue_would_refuse_is_not_tried(tmp_path: Path, option: str) -> None:
-    publish_nothing(tmp_path, "understanding")
-    code, output = tune(tmp_path, "--p99-ms", "9", option, "129", model="understanding")
-    assert code == 2
-    assert f"{option} 129: the queue of understanding takes 128 requests" in output
+def options(
+    repository: Path, queue: int | None, concurrency: int, levels: tuple[int, ...] | None
+) -> SweepOptions:
+    """A sweep of a model whose queue takes so many requests."""
+    spec = SPECS["decision"]
+    hosting = spec.hosting["cpu"]
+    batching = replace(hosting.batching, max_queue_size=queue)
+    return sweep_options(
+        replace(spec, hosting={"cpu": replace(hosting, batching=batching)}),
+        AskedAxes(instances=None, threads=None, delays=None, batches=None),
+        repository,
+        1,
+        concurrency,
+        levels,
+        30.0,
+        5.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "levels", "message"),
+    [
+        (129, None, "--concurrency 129: the queue of decision takes 128 requests"),
+        (8, (1, 129), "--levels 129: the queue of decision takes 128 requests"),
+    ],
+)
+def test_a_load_that_the_queue_would_refuse_is_not_tried(
+    tmp_path: Path, concurrency: int, levels: tuple[int, ...] | None, message: str
+) -> None:
+    with pytest.raises(click.UsageError, match=message):
+        options(tmp_path, 128, concurrency, levels)
+    assert options(tmp_path, None, concurrency, levels).concurrency == concurrency
+
+
+@pytest.mark.parametrize(
+    ("queue", "concurrency", "levels", "others"),
+    [
+        (128, 8, None, (1, 32)),
+        (128, 100, None, (1, 128)),
+        (128, 128, None, (1,)),
+        (None, 100, None, (1, 400)),
+        (None, 1, None, (4,)),
+        (None, 8, (8, 16), (16,)),
+    ],
+)
+def test_other_levels_are_those_that_the_queue_takes(
+    tmp_path: Path,
+    queue: int | None,
+    concurrency: int,
+    levels: tuple[int, ...] | None,
+    others: tuple[int, ...],
+) -> None:
+    assert options(tmp_path, queue, concurrency, levels).other_levels == others
+
+
+def test_the_profile_in_place_is_the_hosting_in_use(tmp_path: Path) -> None:
+    (tmp_path / "decision").mkdir()
+    in_place = TunedHosting(
+        instances=3, intra_op_threads=1, max_queue_delay_microseconds=100, max_batch_rows=7
+    )
+    assert options(tmp_path, None, 8, None).in_use == spec_hosting(SPECS["decision"], "cpu")
+    tuned_profile("decision", in_place).write(tmp_path)
+    assert options(tmp_path, None, 8, None).in_use == in_place
 
 
 def test_without_a_published_version_there_is_nothing_to_tune(tmp_path: Path) -> None:

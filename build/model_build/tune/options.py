@@ -68,18 +68,15 @@ def sweep_options(
         StartupError: the profile in place is unusable.
     """
     queue = spec.hosting[TARGET].batching.max_queue_size
-    # With as many in flight the queue never fills; beyond that it would refuse some.
-    most_in_flight = queue if queue is not None else max(concurrency, *(levels or (1,)), 256)
-    if concurrency > most_in_flight:
-        raise click.UsageError(
-            f"--concurrency {concurrency}: the queue of {spec.name} takes {most_in_flight} requests"
-        )
     if levels is None:
-        levels = (1, min(4 * concurrency, most_in_flight))
-    if levels[-1] > most_in_flight:
-        raise click.UsageError(
-            f"--levels {levels[-1]}: the queue of {spec.name} takes {most_in_flight} requests"
-        )
+        most = 4 * concurrency
+        levels = (1, most if queue is None else max(concurrency, min(most, queue)))
+    for option, in_flight in (("--concurrency", concurrency), ("--levels", levels[-1])):
+        # With as many in flight as it takes, the queue never fills.
+        if queue is not None and in_flight > queue:
+            raise click.UsageError(
+                f"{option} {in_flight}: the queue of {spec.name} takes {queue} requests"
+            )
     others = tuple(level for level in dict.fromkeys(levels) if level != concurrency)
     seconds = minutes * 60.0 - _START_S
     in_use = tuned_hosting(repository, spec, TARGET) or spec_hosting(spec, TARGET)

@@ -65,6 +65,7 @@ class TrialHost:
         spec: ModelSpec,
         version: PublishedVersion,
         bodies: Sequence[Body],
+        memory_share: float,
     ) -> None:
         self._server = server
         self._models = models
@@ -79,11 +80,16 @@ class TrialHost:
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         # Memory of what is loaded, in bytes, in the order of its last use.
         self._loaded: dict[TunedHosting, int] = {}
-        self._spare_bytes = psutil.virtual_memory().available * _MEMORY_SHARE
+        self._spare_bytes = psutil.virtual_memory().available * memory_share
 
     async def close(self) -> None:
         """Closes the connection; the server is not ended."""
         await self._channel.close()
+
+    @property
+    def loaded(self) -> tuple[TunedHosting, ...]:
+        """Points that are loaded; the one that was not used for longest comes first."""
+        return tuple(self._loaded)
 
     @property
     def now_s(self) -> float:
@@ -254,8 +260,17 @@ async def open_host(
     spec: ModelSpec,
     version: PublishedVersion,
     bodies: Sequence[Body],
+    memory_share: float = _MEMORY_SHARE,
 ) -> AsyncIterator[TrialHost]:
     """Starts a server in the folder `scratch`, and ends it.
+
+    Args:
+        settings: where tritonserver is.
+        scratch: an empty folder; the server's log and the temporary repository go there.
+        spec: the model.
+        version: what is hosted.
+        bodies: requests for it.
+        memory_share: of the memory that is free now, so much may be filled with idle points.
 
     Raises:
         StartupError: there is no tritonserver that can run here, or the version is corrupt.
@@ -266,7 +281,7 @@ async def open_host(
     await asyncio.to_thread(version.verify)
     server = await _launch(settings, scratch, models)
     try:
-        host = TrialHost(server, models, spec, version, bodies)
+        host = TrialHost(server, models, spec, version, bodies, memory_share)
         try:
             yield host
         finally:
