@@ -265,7 +265,7 @@ def rotated(items: Sequence[T], by: int) -> list[T]:
         return []
     start = by % len(items)
     turned = [*items[start:], *items[:start]]
-    return turned[::-1] if by % 2 else turned
+    return [turned[0], *turned[:0:-1]] if by % 2 else turned
 
 
 @contextmanager
