@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.markup import escape
 
@@ -28,6 +29,9 @@ from serving.triton.server import ServerLost
 
 _EXIT_FAILED = 1
 _INTERRUPTED = 130
+# How long the machine is watched before the sweep, and what share of it may be in use by others.
+_REST_S = 1.0
+_BUSY_SHARE = 0.2
 
 
 @click.command("tune")
@@ -168,6 +172,14 @@ async def _measure(
 ) -> tuple[SweepResult, str]:
     """The sweep's result and the version of tritonserver."""
     async with open_host(load_settings().triton, scratch, spec, version, bodies) as host:
+        # The server has nothing to do yet: whatever is busy now is somebody else's.
+        busy = await asyncio.to_thread(psutil.cpu_percent, _REST_S) / 100.0
+        if busy > _BUSY_SHARE:
+            _say(
+                console,
+                f"warning: other processes keep {busy:.0%} of this machine busy; they decide what "
+                "is found as much as the model does",
+            )
         with sweep_bar(console, options.seconds) as watch:
             result = await sweep(host, options, rng, watch)
         return result, await host.server_version()
