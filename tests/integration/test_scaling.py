@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "deployments": {"agent": {"max_replicas": 2, "target_ongoing_requests": 8}},
     "scaling": {
         "period_s": 0.5,
-        "target_queue_ms": 1.0,
+        "target_queue_ms": 3.0,
         "cool_down_up_s": 1,
         "cool_down_down_s": 3,
         "log_hold_period_s": 0,
