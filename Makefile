@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 DATA ?=
 DATA_OPTION := $(if $(DATA),--data "$(DATA)",)
 
-.PHONY: help install demo serve test unit check format stubs config models bench load lock clean
+.PHONY: help install demo serve test unit check format stubs config models bench load loadweb lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +55,11 @@ bench: $(INSTALLED) models ## measure everything beside the bare model, about 20
 	$(BIN)/python loadtest/bench run --markdown docs/performance.md --plots docs/performance
 
 load: $(INSTALLED) ## load the running stack of this folder (`make serve`) for a minute
-	$(BIN)/python loadtest/bench.py --running --rounds 1 --seconds 15
+	$(BIN)/python -m loadtest --model users --shape soak --level 20 --ramp-s 3 --hold-s 22 --think-scale 0.5 --thresholds loadtest/thresholds.yaml --out var/load/users
+	$(BIN)/python -m loadtest --model arrivals --shape soak --level 15 --ramp-s 3 --hold-s 22 --thresholds loadtest/thresholds.yaml --out var/load/arrivals
+
+loadweb: $(INSTALLED) ## Locust's web page for the running stack, on http://127.0.0.1:8089
+	$(BIN)/locust -f loadtest/locustfile.py --web-host 127.0.0.1 --users 20 --spawn-rate 5
 
 lock: $(INSTALLED) ## write the installed versions into constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v ' @ ' > constraints.txt
