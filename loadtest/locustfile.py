@@ -229,7 +229,11 @@ def begin(environment: Any, **_: Any) -> None:
         environment.parsed_options.generators = max(runner.worker_count, 1)
         session.reset(environment.host or "")
     elif isinstance(runner, WorkerRunner | LocalRunner):
+        # The master's options have arrived by now.
+        plan = read_plan(vars(environment.parsed_options))
+        environment.user_classes = [USER_CLASSES[plan.model]]
         session.begin(
+            plan,
             address=environment.host or "",
             index=max(runner.worker_index, 0),
             processes=environment.parsed_options.generators,

@@ -60,10 +60,13 @@ class Session:
         self._origin_s = perf_counter()
         self._record = Record(self.plan.slot_s)
 
-    def begin(self, *, address: str, index: int, processes: int, users: Callable[[], int]) -> None:
+    def begin(
+        self, plan: Plan, *, address: str, index: int, processes: int, users: Callable[[], int]
+    ) -> None:
         """Begins a run in a process that makes calls.
 
         Args:
+            plan: what is run; the master's, which may be another than this process started with.
             address: host:port of the stack; "" for the one that runs in this folder.
             index: number of this process, from 0.
             processes: number of processes that share the load.
@@ -71,6 +74,9 @@ class Session:
         """
         # gRPC would otherwise block all greenlets; late, because Locust forks before this.
         init_gevent()
+        if plan.shop != self.plan.shop:
+            self._content = read_shop(plan.shop)
+        self.plan = plan
         self.reset(address)
         self._index, self._share = index, 1.0 / processes
         if self._pool is not None:
