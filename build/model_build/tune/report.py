@@ -89,9 +89,14 @@ def lines(options: SweepOptions, result: SweepResult) -> Iterator[str]:
     in_use = result.of(options.in_use)
     assert in_use is not None
     share = in_use.requests_per_s / choice.fastest.requests_per_s
-    verdict = "equivalent" if options.in_use in choice.equivalent else "not equivalent"
     if not keeps(in_use, options.p99_limit_ms):
         verdict = f"misses the bound with {in_use.p99_ms:.1f} ms"
+    elif options.in_use in choice.equivalent:
+        verdict = "equivalent"
+    elif share >= 1.0 - result.noise:
+        verdict = "not told apart in this noise"
+    else:
+        verdict = "not equivalent"
     yield f"in use: {options.in_use.label}, {share:.0%} of the fastest: {verdict}"
     chosen = choice.chosen
     yield (

@@ -138,7 +138,7 @@ class TrialHost:
 
         Their end costs CPU time, which the next look must not pay.
         """
-        instances = self._instances(point)
+        processes = self._processes(point)
         del self._loaded[point]
         try:
             await self._server.while_running(
@@ -146,19 +146,22 @@ class TrialHost:
             )
         except ProbeFailed as error:
             raise PointFailed(f"{point.label} cannot be unloaded: {error}") from error
-        await asyncio.to_thread(psutil.wait_procs, instances, _CALL_TIMEOUT_S)
+        await asyncio.to_thread(psutil.wait_procs, processes, _CALL_TIMEOUT_S)
 
     async def look(self, point: TunedHosting, concurrency: int, seconds: float) -> Look:
         """Measures a loaded point.
 
         Raises:
-            PointFailed: not one request was answered, or an instance died.
+            PointFailed: not one request was answered, an instance died, or the server does not
+                tell what it did.
             ServerLost: the server ended.
         """
         try:
             return await self._look(point, concurrency, seconds)
         except psutil.Error as error:
             raise PointFailed(f"an instance died: {error}") from error
+        except grpc.aio.AioRpcError as error:
+            raise PointFailed(f"no statistics: {error.code().name}: {error.details()}") from error
 
     async def _look(self, point: TunedHosting, concurrency: int, seconds: float) -> Look:
         name = self._name(point)
@@ -217,20 +220,24 @@ class TrialHost:
         return f"{self._spec.name}-{point.label}"
 
     def _instances(self, point: TunedHosting) -> list[psutil.Process]:
-        """The processes in which a point's instances run; their first argument lies in its folder.
+        """The processes in which a point's instances run.
 
         Raises:
             PointFailed: there are not as many as the point says.
         """
+        found = self._processes(point)
+        if len(found) != point.instances:
+            raise PointFailed(f"{len(found)} instances run, {point.instances} were asked for")
+        return found
+
+    def _processes(self, point: TunedHosting) -> list[psutil.Process]:
+        """The server's children whose first argument lies in the point's folder."""
         folder = self._models / self._name(point)
-        found = [
+        return [
             child
             for child in psutil.Process(self._server.process.pid).children()
             if any(Path(word).is_relative_to(folder) for word in child.cmdline()[1:2])
         ]
-        if len(found) != point.instances:
-            raise PointFailed(f"{len(found)} instances run, {point.instances} were asked for")
-        return found
 
     async def _batches(self, name: str) -> dict[int, int]:
         reply = await self._stub.ModelStatistics(
