@@ -27,6 +27,8 @@ from serving.errors import Internal, Overloaded, Unavailable
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
+from serving.metrics.ray_sink import RaySink
+from serving.metrics.readings import admission_readings, coalescer_readings, keep_publishing
 from serving.replica import open_replica
 from serving.scaling.observation import IN_FLIGHT
 from serving.scaling.ray_options import host_replicas, pipeline_replicas
@@ -131,12 +133,22 @@ class AgentIngress(Ingress):
             settings, pipelines, view, Health(settings.triton.models, view.ready_models)
         )
         self._embedding = asyncio.ensure_future(_keep_embedding(pipelines.knowledge.embed_missing))
+        self._publishing = asyncio.ensure_future(
+            keep_publishing(
+                lambda: [
+                    *coalescer_readings(self._replica.client.stats()),
+                    *admission_readings(self.admission.stats()),
+                ],
+                RaySink(),
+            )
+        )
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""
         # Not there when the constructor failed.
-        if hasattr(self, "_embedding"):
+        if hasattr(self, "_publishing"):
             self._embedding.cancel()
+            self._publishing.cancel()
         if hasattr(self, "_replica"):
             await self._replica.close()
 
@@ -147,6 +159,9 @@ class StepDeployment:
     async def __init__(self, settings: Settings, name: str) -> None:  # type: ignore[misc]
         self._replica = await open_replica(settings, f"step-{name}", _follow_registry)
         self._server: StepServer[Any] = StepServer(getattr(self._replica.steps, name))
+        self._publishing = asyncio.ensure_future(
+            keep_publishing(lambda: coalescer_readings(self._replica.client.stats()), RaySink())
+        )
         self._in_flight = 0
 
     async def __call__(self, call: StepCall) -> StepOutcome[Any]:
@@ -163,6 +178,8 @@ class StepDeployment:
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""
+        if hasattr(self, "_publishing"):
+            self._publishing.cancel()
         if hasattr(self, "_replica"):
             await self._replica.close()
 

@@ -33,6 +33,8 @@ class RunningStack:
 
     grpc_port: int
     http_port: int
+    # Prometheus metrics of Ray, Ray Serve and the replicas.
+    metrics_port: int
     ray_address: str
 
     def check(self) -> None:
@@ -61,6 +63,7 @@ def check_before_start(settings: Settings) -> None:
     for field, port in (
         ("server.grpc_port", settings.server.grpc_port),
         ("server.http_port", settings.server.http_port),
+        ("server.metrics_port", settings.server.metrics_port),
     ):
         if port and not _is_free(port):
             raise StartupError(f"{field}: port {port} is already taken")
@@ -132,6 +135,7 @@ def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
 
     grpc_port = settings.server.grpc_port or free_port()
     http_port = settings.server.http_port or free_port()
+    metrics_port = settings.server.metrics_port or free_port()
     context = ray.init(
         include_dashboard=False,
         _node_ip_address=LOOPBACK,
@@ -139,6 +143,7 @@ def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
         logging_level="ERROR",
         log_to_driver=False,
         namespace=NAMESPACE,
+        _metrics_export_port=metrics_port,
     )
     cleanup.callback(ray.shutdown)
     serve.start(
@@ -164,7 +169,10 @@ def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
     )
     _wait_until_running(settings.server.start_timeout_s)
     return RunningStack(
-        grpc_port=grpc_port, http_port=http_port, ray_address=context.address_info["address"]
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        ray_address=context.address_info["address"],
     )
 
 

@@ -68,6 +68,9 @@ class ServerSettings(_Section):
     """Port of the gRPC API. 0 takes a free one and prints it."""
     http_port: Port = 0
     """Port of Ray Serve's HTTP side (probes and metrics only). 0 takes a free one."""
+    metrics_port: Port = 0
+    """Port of Prometheus metrics (`/metrics`) of Ray, Ray Serve and the replicas. 0 takes a free
+    one, which the run file names."""
     reflection: bool = True
     """Answers gRPC server reflection, so that grpcurl needs no proto file."""
     ha_proxy: bool = True

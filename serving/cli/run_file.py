@@ -17,6 +17,8 @@ class RunFile:
     grpc_port: int
     # host:port of the Ray cluster's head.
     ray_address: str
+    # Prometheus metrics on loopback; 0 in the file of an older version.
+    metrics_port: int = 0
     # Process of `cartwright serve`.
     pid: int = field(default_factory=os.getpid)
 
@@ -48,6 +50,7 @@ def read_run_file(path: Path) -> RunFile | None:
         run = RunFile(
             grpc_port=int(values["grpc_port"]),
             ray_address=str(values["ray_address"]),
+            metrics_port=int(values.get("metrics_port", 0)),
             pid=int(values["pid"]),
         )
     except FileNotFoundError:

@@ -38,7 +38,11 @@ def serve(config: Path | None) -> None:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, _stop)
             run_file = write_run_file(
-                RunFile(grpc_port=stack.grpc_port, ray_address=stack.ray_address),
+                RunFile(
+                    grpc_port=stack.grpc_port,
+                    ray_address=stack.ray_address,
+                    metrics_port=stack.metrics_port,
+                ),
                 settings.server.run_file,
             )
             try:

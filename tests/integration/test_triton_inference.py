@@ -443,6 +443,7 @@ async def test_tritons_spans_hang_below_the_call(served: Served, spans: SpanRece
         "add",
         "InferRequest",
         "inference.GRPCInferenceService/ModelInfer",
+        "infer add",
         "root",
     ]
     call = next(s for s in found if s.name.endswith("ModelInfer"))
