@@ -1,18 +1,31 @@
-"""Batch sizes really formed, out of what is counted before and after a stretch of time."""
+"""Batch sizes really formed, out of what is counted before and after a stretch of time.
+
+Triton counts rows, requests and executions of each model: rows a request is what a replica's
+coalescing formed, rows an execution what Triton's batcher made of it. What the replicas publish
+themselves would be read here too.
+"""
 
 import re
 import urllib.request
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 _TIMEOUT_S = 5.0
 _PORT = re.compile(r"tritonserver .*--metrics-port=(\d+)")
 _COUNTER = re.compile(
-    r'^nv_inference_(?P<what>count|exec_count)\{model="(?P<model>[^"]+)",[^}]*\} (?P<value>\S+)',
+    r"^nv_inference_(?P<what>count|exec_count|request_success)"
+    r'\{model="(?P<model>[^"]+)",[^}]*\} (?P<value>\S+)',
     re.MULTILINE,
 )
+_FIELDS = {"count": "rows", "exec_count": "executions", "request_success": "requests"}
 
-# Rows and executions by model.
-Counters = Mapping[str, tuple[float, float]]
+
+class Counts(NamedTuple):
+    """What one model did so far."""
+
+    rows: float = 0.0
+    requests: float = 0.0
+    executions: float = 0.0
 
 
 def metrics_urls(command_lines: Sequence[str]) -> list[str]:
@@ -21,40 +34,50 @@ def metrics_urls(command_lines: Sequence[str]) -> list[str]:
     return [f"http://127.0.0.1:{port}/metrics" for port in sorted(ports)]
 
 
-def read_counters(urls: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Rows and executions so far by model, over all servers.
+def read_counts(urls: Sequence[str]) -> dict[str, Counts]:
+    """Counts so far by model, over all servers.
 
     Raises:
         OSError: a server does not answer.
     """
-    sums: dict[str, tuple[float, float]] = {}
+    pages = []
     for url in urls:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as reply:
-            for model, (rows, runs) in parse_counters(reply.read().decode()).items():
-                before = sums.get(model, (0.0, 0.0))
-                sums[model] = (before[0] + rows, before[1] + runs)
-    return sums
+            pages.append(reply.read().decode())
+    return parse_counts("\n".join(pages))
 
 
-def parse_counters(text: str) -> dict[str, tuple[float, float]]:
-    """Rows and executions by model out of Triton's Prometheus text; versions are added up."""
-    sums: dict[str, tuple[float, float]] = {}
+def parse_counts(text: str) -> dict[str, Counts]:
+    """Counts by model out of Triton's Prometheus text; versions and servers are added up."""
+    sums: dict[str, Counts] = {}
     for found in _COUNTER.finditer(text):
-        rows, runs = sums.get(found["model"], (0.0, 0.0))
-        value = float(found["value"])
-        if found["what"] == "count":
-            rows += value
-        else:
-            runs += value
-        sums[found["model"]] = (rows, runs)
+        counts = sums.get(found["model"], Counts())
+        field = _FIELDS[found["what"]]
+        sums[found["model"]] = counts._replace(
+            **{field: getattr(counts, field) + float(found["value"])}
+        )
     return sums
 
 
-def mean_sizes(before: Counters, after: Counters) -> dict[str, float]:
+def rows_per_execution(
+    before: Mapping[str, Counts], after: Mapping[str, Counts]
+) -> dict[str, float]:
     """Mean rows of one execution between two looks, by model that was executed."""
-    sizes = {}
-    for model, (rows, runs) in sorted(after.items()):
-        rows_before, runs_before = before.get(model, (0.0, 0.0))
-        if runs > runs_before:
-            sizes[model] = (rows - rows_before) / (runs - runs_before)
-    return sizes
+    return _rows_per(before, after, "executions")
+
+
+def rows_per_request(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> dict[str, float]:
+    """Mean rows of one request between two looks, by model that was asked."""
+    return _rows_per(before, after, "requests")
+
+
+def _rows_per(
+    before: Mapping[str, Counts], after: Mapping[str, Counts], field: str
+) -> dict[str, float]:
+    means = {}
+    for model, counts in sorted(after.items()):
+        earlier = before.get(model, Counts())
+        times = getattr(counts, field) - getattr(earlier, field)
+        if times > 0:
+            means[model] = (counts.rows - earlier.rows) / times
+    return means

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from loadtest.bench.aims import ECHO, NULL
 from loadtest.bench.cpu import is_model, is_ray
 from loadtest.bench.results import Results
 from loadtest.bench.summary import GENERATOR, Row, Summary
@@ -13,6 +14,7 @@ _CPU_LEVEL = 64
 # What every way of serving is asked; the other methods are other work.
 _SAME_WORK = ("Understand", "in the handler", "serve.batch", "batch 1", "batch 8")
 _PERCENTILES = ("p50", "p90", "p99")
+_STEPS = "steps in deployments"
 
 
 def write_plots(results: Results, summary: Summary, folder: Path) -> list[Path]:
@@ -40,10 +42,10 @@ def write_plots(results: Results, summary: Summary, folder: Path) -> list[Path]:
 def _draw_share(axes: Any, results: Results, summary: Summary) -> bool:
     """Share of the limit over the requests in flight, a line for each way of serving."""
     rows = [r for r in summary.rows if r.load == "closed" and r.method in _SAME_WORK]
-    # The echo does no work: it would press all else against the axis.
     lines: dict[str, list[Row]] = {}
     for row in rows:
-        if row.cpu.model or "echo" not in row.variant:
+        # Those do no work: they would press all else against the axis.
+        if row.variant not in (ECHO, NULL):
             lines.setdefault(_name(row), []).append(row)
     for name, members in lines.items():
         levels = [row.in_flight for row in members]
@@ -53,6 +55,8 @@ def _draw_share(axes: Any, results: Results, summary: Summary) -> bool:
         axes.fill_between(levels, low, high, alpha=0.15)
     axes.axhline(1.0, color="black", linewidth=1)
     axes.set_xscale("log", base=2)
+    levels = sorted({row.in_flight for row in rows})
+    axes.set_xticks(levels, [str(level) for level in levels])
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel("requests in flight")
     axes.set_ylabel("texts/s as a share of the bare work")
@@ -69,14 +73,20 @@ def _draw_cpu(axes: Any, _results: Results, summary: Summary) -> bool:
     level = _CPU_LEVEL if _CPU_LEVEL in levels else max(levels, default=0)
     rows = [row for row in closed if row.in_flight == level]
     bottoms = [0.0] * len(rows)
-    for group in ("models", *_own_kinds(rows), "Ray's own", GENERATOR):
+    from matplotlib import colormaps
+
+    colours = colormaps["tab20"](range(20))
+    groups = ("models", *_own_kinds(rows), _STEPS, "Ray's own", GENERATOR)
+    for number, group in enumerate(groups):
         heights = [_group(row, group) for row in rows]
-        axes.bar(range(len(rows)), heights, bottom=bottoms, label=group)
+        if not any(heights):
+            continue
+        axes.bar(range(len(rows)), heights, bottom=bottoms, label=group, color=colours[number])
         bottoms = [b + h for b, h in zip(bottoms, heights, strict=True)]
     axes.set_xticks(range(len(rows)), [_name(row) for row in rows], rotation=30, ha="right")
     axes.set_ylabel("CPU ms a text")
     axes.set_title(f"CPU by process at {level} in flight")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return bool(rows)
 
 
@@ -100,9 +110,16 @@ def _draw_latency(axes: Any, _results: Results, summary: Summary) -> bool:
 
 
 def _own_kinds(rows: Sequence[Row]) -> list[str]:
-    """Kinds of processes that are neither models nor Ray's own nor the generator."""
+    """Kinds of processes that have a colour of their own."""
     kinds = {kind for row in rows for kind in row.cpu.by_kind}
-    return sorted(k for k in kinds if not is_model(k) and not is_ray(k) and k != GENERATOR)
+    return sorted(
+        kind
+        for kind in kinds
+        if not is_model(kind)
+        and not is_ray(kind)
+        and not kind.startswith("step ")
+        and kind != GENERATOR
+    )
 
 
 def _group(row: Row, group: str) -> float:
@@ -110,6 +127,8 @@ def _group(row: Row, group: str) -> float:
         return row.cpu.model
     if group == "Ray's own":
         return row.cpu.ray
+    if group == _STEPS:
+        return sum(ms for kind, ms in row.cpu.by_kind.items() if kind.startswith("step "))
     return row.cpu.by_kind.get(group, 0.0)
 
 

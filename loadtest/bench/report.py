@@ -153,22 +153,25 @@ def _batches(summary: Summary) -> Table:
     rows = [row for row in summary.rows if row.batch_sizes]
     models = sorted({model for row in rows for model in row.batch_sizes})
     return Table(
-        title="Batch sizes really formed: mean rows of one execution in Triton",
+        title="Batch sizes really formed: mean rows of a request to Triton / of an execution there",
         columns=("variant", "method", "in flight", *models),
         rows=tuple(
             (
                 row.variant,
                 row.method,
                 row.level,
-                *(
-                    f"{row.batch_sizes[model]:.1f}" if row.batch_sizes.get(model) else ""
-                    for model in models
-                ),
+                *(_rows(row, model) for model in models),
             )
             for row in rows
         ),
         left=2,
     )
+
+
+def _rows(row: Row, model: str) -> str:
+    if not row.batch_sizes.get(model):
+        return ""
+    return f"{row.request_rows.get(model, 0.0):.1f} / {row.batch_sizes[model]:.1f}"
 
 
 def _idle(summary: Summary) -> Table:

@@ -71,7 +71,8 @@ class Point(_Record):
     limit_after: float
     # CPU milliseconds a request by kind of process.
     cpu_ms: dict[str, float]
-    # Mean rows of one execution by model, where Triton serves.
+    # Mean rows of one request to Triton and of one execution there, by model.
+    request_rows: dict[str, float]
     batch_sizes: dict[str, float]
 
     @property

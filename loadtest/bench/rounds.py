@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
 
-from loadtest.bench.batches import mean_sizes, metrics_urls, read_counters
+from loadtest.bench.batches import (
+    Counts,
+    metrics_urls,
+    read_counts,
+    rows_per_execution,
+    rows_per_request,
+)
 from loadtest.bench.cpu import ServerProcesses, difference
 from loadtest.bench.limit import Limit, Setting, best
 from loadtest.bench.load import Load, LoadGenerator, Outcome
@@ -27,6 +33,8 @@ GENERATOR = "load generator"
 _HALF = 0.5
 # Open loads: channels to spread the arrivals over.
 _OPEN_CHANNELS = 8
+# So many callers make the time before the window opens twice as long.
+_CALLERS_A_RAMP = 64
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -186,7 +194,8 @@ class Rounds:
             workload=case.workload,
             in_flight=level,
             seconds=seconds,
-            warm_up_s=self._plan.ramp_seconds,
+            # Until as many replies have come as there are callers, and the queues are as they stay.
+            warm_up_s=self._plan.ramp_seconds * (1.0 + level / _CALLERS_A_RAMP),
             rate=rate,
             first=self._next.get(case.label, 0),
             run=uuid4().hex[:8],
@@ -196,10 +205,10 @@ class Rounds:
         self, session: "_Session", case: Case, level: int, rate: float, before: float
     ) -> tuple[Point, float]:
         """Measures one load; returns the point and the limit measured after it."""
-        looks: list[tuple[dict[str, float], dict[str, tuple[float, float]]]] = []
+        looks: list[tuple[dict[str, float], dict[str, Counts]]] = []
 
         def look() -> None:
-            looks.append((session.processes.cpu_seconds(), read_counters(session.metrics_urls)))
+            looks.append((session.processes.cpu_seconds(), read_counts(session.metrics_urls)))
 
         outcome = self._generator.run(
             self._request(session, case, level, rate, self._plan.seconds), look
@@ -230,7 +239,8 @@ class Rounds:
             limit_before=before,
             limit_after=after,
             cpu_ms={kind: seconds * 1000.0 / answered for kind, seconds in used.items()},
-            batch_sizes=mean_sizes(rows_before, rows_after),
+            request_rows=rows_per_request(rows_before, rows_after),
+            batch_sizes=rows_per_execution(rows_before, rows_after),
         )
         self._points.append(point)
         if outcome.first_error:

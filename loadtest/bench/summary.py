@@ -67,6 +67,8 @@ class Row:
     wrong: int
     checked: int
     cpu: Cpu
+    # Mean rows of one request to Triton and of one execution there, by model.
+    request_rows: dict[str, float]
     batch_sizes: dict[str, float]
 
     @property
@@ -169,6 +171,7 @@ def _row(group: Sequence[Point]) -> Row:
         wrong=sum(p.wrong for p in group),
         checked=sum(p.checked for p in group),
         cpu=_cpu(group),
+        request_rows=_medians([p.request_rows for p in group]),
         batch_sizes=_medians([p.batch_sizes for p in group]),
     )
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,12 +46,12 @@ def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture(scope="module")
-def run(models: "object", tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(models: Any, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("bench")
     (folder / "page.md").write_text("# Performance\n\nprose\n")
     done = bench(
         *("run", "--quick"),
-        *("--repository", str(models.repository), "--shop", str(models.shop)),  # type: ignore[attr-defined]
+        *("--repository", str(models.repository), "--shop", str(models.shop)),
         *("--json", str(folder / "results.json")),
         *("--markdown", str(folder / "page.md"), "--plots", str(folder / "plots")),
     )

@@ -63,6 +63,7 @@ class Machine:
             limit_before=1500.0,
             limit_after=1500.0,
             cpu_ms={"replica": noisy(0.5), "model understanding": 1.0, "load generator": 9.0},
+            request_rows={},
             batch_sizes={},
         )
 

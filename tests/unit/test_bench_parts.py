@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.bench.aims import NULL, RAY_DEFAULTS, STACK, aims, failures
-from loadtest.bench.batches import mean_sizes, parse_counters
+from loadtest.bench.batches import Counts, parse_counts, rows_per_execution, rows_per_request
 from loadtest.bench.cpu import is_model, is_ray, kind_of
 from loadtest.bench.document import BEGIN, END, UnusableDocument, with_block
 from loadtest.bench.limit import make_batches, settings
@@ -26,6 +26,7 @@ nv_inference_exec_count{model="ranker",version="2"} 1
 nv_inference_count{model="encoder",version="1"} 7
 nv_inference_exec_count{model="encoder",version="1"} 7
 nv_inference_request_success{model="encoder",version="1"} 7
+nv_inference_request_success{model="ranker",version="1"} 8
 """
 
 
@@ -49,6 +50,7 @@ def point(variant: str, method: str = "Understand", level: int = 64, **changes: 
         "limit_before": 900.0,
         "limit_after": 1100.0,
         "cpu_ms": {"replica": 0.4, "Ray: GCS": 0.1, "model understanding": 1.0},
+        "request_rows": {},
         "batch_sizes": {},
     }
     return Point(**{**values, **changes})
@@ -104,10 +106,11 @@ def test_every_setting_uses_all_cores() -> None:
 
 
 def test_counters_are_added_over_versions_and_sizes_are_of_the_stretch_alone() -> None:
-    before = parse_counters(METRICS)
-    assert before == {"ranker": (500.0, 5.0), "encoder": (7.0, 7.0)}
-    after = {**before, "ranker": (900.0, 7.0), "decision": (9.0, 3.0)}
-    assert mean_sizes(before, after) == {"ranker": 200.0, "decision": 3.0}
+    before = parse_counts(METRICS)
+    assert before == {"ranker": Counts(500, 8, 5), "encoder": Counts(7, 7, 7)}
+    after = {**before, "ranker": Counts(900, 16, 7), "decision": Counts(9, 9, 3)}
+    assert rows_per_execution(before, after) == {"ranker": 200.0, "decision": 3.0}
+    assert rows_per_request(before, after) == {"ranker": 50.0, "decision": 1.0}
 
 
 @pytest.mark.parametrize(
