@@ -61,7 +61,7 @@ def cartwright(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 def tune(repository: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A sweep of two points, each with two instances; one of them is in use."""
     return cartwright(
-        *("models", "tune", MODEL, "--concurrency", "4", "--levels", "1", "--minutes", "0.25"),
+        *("models", "tune", MODEL, "--concurrency", "4", "--levels", "1", "--minutes", "0.3"),
         *("--instances", "2", "--threads", "1", "--delays", "0", "--batches", "16"),
         *("--repository", repository, "--output", repository.parent / "found", *arguments),
     )
@@ -104,6 +104,7 @@ async def test_what_is_chosen_is_what_a_server_hosts(
     assert profile.hosting.label in (IN_USE.label, "2x1-b16-d0")
     assert "chosen: 2 instances of 1 thread" in ran.stdout
     assert profile.figures.requests_per_s > 0
+    assert profile.figures.looks >= 2
     assert profile.versions["tritonserver"]
     assert f"models tune {MODEL} --concurrency 4" in profile.command
 

@@ -89,6 +89,8 @@ def plan(points: int, seconds: float, load_s: float, levels: int) -> tuple[Stage
             load_s,
             levels,
             all_levels=index > 0 or len(counts) == 1,
+            # The choice is made of medians.
+            fewest=_FEW_PASSES if index == len(counts) - 1 else 1,
         )
         needed_s = max(needed_s, stage.seconds(load_s, levels) / share)
         stages.append(stage)
@@ -98,13 +100,20 @@ def plan(points: int, seconds: float, load_s: float, levels: int) -> tuple[Stage
 
 
 def fitted(
-    points: int, passes: int, seconds: float, load_s: float, levels: int, *, all_levels: bool
+    points: int,
+    passes: int,
+    seconds: float,
+    load_s: float,
+    levels: int,
+    *,
+    all_levels: bool,
+    fewest: int = 1,
 ) -> Stage:
     """A stage that takes `seconds`: as many of the passes as fit with looks that are long enough.
 
-    The first pass is made in any case, so that it may take longer.
+    The `fewest` passes are planned in any case, so that it may take longer.
     """
-    for some in range(passes, 0, -1):
+    for some in range(passes, fewest - 1, -1):
         stage = Stage(points=points, passes=some, look_s=0.0, all_levels=all_levels)
         spare_s = seconds - stage.seconds(load_s, levels)
         one = Stage(points=points, passes=some, look_s=1.0, all_levels=all_levels)
