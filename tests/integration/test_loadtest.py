@@ -44,7 +44,8 @@ def short_run(
     return loadtest(
         *("--host", stack.address, "--shop", str(models.shop), "--processes", "1"),
         *("--thresholds", str(limits), "--out", str(folder / "out")),
-        *("--shape", "soak", "--ramp-s", "1", "--hold-s", "5", *options),
+        *("--shape", "soak", "--ramp-s", "1", "--hold-s", "4", "--call-deadline-ms", "1500"),
+        *options,
     )
 
 
@@ -83,11 +84,11 @@ def in_pulses(stack: LocalStack) -> Iterator[None]:
 def test_arrivals_pass_and_leave_a_report(
     stack: LocalStack, models: BuiltModels, tmp_path: Path
 ) -> None:
-    ended = short_run(stack, models, tmp_path, "--model", "arrivals", "--level", "8")
+    ended = short_run(stack, models, tmp_path, "--model", "arrivals", "--level", "12")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "passed" in ended.stdout.splitlines()
     document = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert document["total"]["outcomes"]["OK"] > 20
+    assert document["total"]["outcomes"]["OK"] > 12
     assert {"understand", "total"} <= set(document["server_steps"]["Converse"])
     assert document["total"]["first_event"]["p50_ms"] > 0
     assert document["generator_cpu"]
@@ -102,7 +103,7 @@ def test_a_stack_that_is_slow_on_purpose_fails_and_the_run_says_why(
     with in_pulses(stack):
         ended = short_run(
             *(stack, models, tmp_path),
-            *("--model", "arrivals", "--level", "8", "--mix", "Understand=1"),
+            *("--model", "arrivals", "--level", "12", "--mix", "Understand=1"),
         )
     assert ended.returncode == 1, ended.stdout + ended.stderr
     missed = [line for line in ended.stdout.splitlines() if line.startswith("FAIL")]
