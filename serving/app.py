@@ -14,6 +14,7 @@ import functools
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -23,6 +24,8 @@ from ray.serve import Application
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from serving.coalescing.coalescer import Call, Coalescer
+from serving.deadline import Deadline
 from serving.errors import Internal, Overloaded, Unavailable
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
@@ -33,7 +36,7 @@ from serving.replica import open_replica
 from serving.scaling.observation import IN_FLIGHT
 from serving.scaling.ray_options import host_replicas, pipeline_replicas
 from serving.scaling.rules import STEP_PREFIX
-from serving.settings import DeploymentSettings, Settings
+from serving.settings import DeploymentSettings, DeploymentsSettings, Settings
 from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServer
 from serving.triton.discovery import HostRecord, HostRegistry
 from serving.triton.replica import ModelHostReplica
@@ -122,7 +125,10 @@ class AgentIngress(Ingress):
         """`_hosts` is here to make the model hosts part of the application."""
         self._replica = await open_replica(settings, "agent", _follow_registry)
         pipelines = self._replica.pipelines(
-            {name: RemoteStep(_remote_call(name, handle)) for name, handle in steps.items()}
+            {
+                name: RemoteStep(_remote_call(name, handle, settings.deployments))
+                for name, handle in steps.items()
+            }
         )
         view = ModelsView(
             self._replica.assets.manifests,
@@ -164,13 +170,13 @@ class StepDeployment:
         )
         self._in_flight = 0
 
-    async def __call__(self, call: StepCall) -> StepOutcome[Any]:
-        """Runs the step."""
-        self._in_flight += 1
+    async def __call__(self, calls: Sequence[StepCall]) -> list[StepOutcome[Any]]:
+        """Runs the step once for each call, side by side."""
+        self._in_flight += len(calls)
         try:
-            return await self._server(call)
+            return await self._server.together(calls)
         finally:
-            self._in_flight -= 1
+            self._in_flight -= len(calls)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve when the deployment is scaled: what its rules know of a replica."""
@@ -257,12 +263,18 @@ async def _follow_registry(
 
 
 def _remote_call(
-    name: str, handle: DeploymentHandle
+    name: str, handle: DeploymentHandle, limits: DeploymentsSettings
 ) -> Callable[[StepCall], Awaitable[StepOutcome[Any]]]:
-    async def call(envelope: StepCall) -> StepOutcome[Any]:
-        response = handle.remote(envelope)
+    """Carries calls to a step's deployment; those that gather meanwhile share a hop."""
+
+    async def send(
+        calls: Sequence[Call[StepCall, StepOutcome[Any]]], _deadline: Deadline
+    ) -> Sequence[StepOutcome[Any]]:
+        response = handle.remote(
+            [replace(c.item, remaining_ms=max(c.deadline.remaining_ms(), 0.01)) for c in calls]
+        )
         try:
-            outcome: StepOutcome[Any] = await response
+            outcomes: Sequence[StepOutcome[Any]] = await response
         except asyncio.CancelledError:
             response.cancel()
             raise
@@ -272,7 +284,19 @@ def _remote_call(
             raise Internal(f"step {name} failed in its own process") from error
         except (RayError, RayServeException) as error:
             raise Unavailable(f"step {name} cannot be reached") from error
-        return outcome
+        return outcomes
+
+    hops: Coalescer[StepCall, StepOutcome[Any]] = Coalescer(
+        f"step {name}",
+        send,
+        places=lambda: limits.step_hops_under_way,
+        max_rows=limits.step_calls_a_hop,
+        max_waiting=limits.step.max_queued_requests,
+    )
+
+    async def call(envelope: StepCall) -> StepOutcome[Any]:
+        deadline = Deadline.after_ms(envelope.remaining_ms)
+        return await hops.result(hops.submit(envelope, 1, deadline))
 
     return call
 

@@ -118,6 +118,12 @@ def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # What Ray's own processes burn without any load: halved by looking less often (see
+        # docs/performance.md). Replicas and hosts look after themselves meanwhile.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_raylet_report_resources_period_milliseconds": "1000",
+        "RAY_task_events_report_interval_ms": "0",
+        "RAY_event_stats": "0",
         # Console lines of Ray's own processes go to its log files only.
         "RAY_LOG_TO_DRIVER_EVENT_LEVEL": "ERROR",
     }

@@ -170,6 +170,11 @@ class DeploymentsSettings(_Section):
     """The ingress with the pipelines."""
     step: DeploymentSettings = DeploymentSettings()
     """Every step that is placed as a deployment."""
+    step_hops_under_way: Annotated[int, Field(ge=1)] = 4
+    """Hops that a replica has under way to the deployment of one step; calls that gather
+    meanwhile share the next."""
+    step_calls_a_hop: Annotated[int, Field(ge=1)] = 32
+    """Calls in one hop at most."""
     host_health_check_period_s: Positive = 5.0
     host_health_check_timeout_s: Positive = 10.0
     host_graceful_shutdown_timeout_s: Positive = 10.0

@@ -9,8 +9,9 @@ An error travels inside the outcome, because a transport would wrap it in a clas
 because what the step had reported until then is wanted too.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -116,3 +117,18 @@ class StepServer(Generic[Result]):
                 _log.exception("trace %s: step failed", call.trace_id)
             return StepOutcome(error=error, report=context.report())
         return StepOutcome(result=result, report=context.report())
+
+    async def together(self, calls: Sequence[StepCall]) -> list[StepOutcome[Result]]:
+        """Runs the step for several callers side by side; each gets an outcome of its own.
+
+        A defect is logged and reaches its own caller alone, as `Internal`.
+        """
+        return list(await asyncio.gather(*(self._guarded(call) for call in calls)))
+
+    async def _guarded(self, call: StepCall) -> StepOutcome[Result]:
+        try:
+            return await self(call)
+        except Exception:  # noqa: BLE001 - the others who share the hop must not pay for it
+            _log.exception("trace %s: step failed", call.trace_id)
+            nothing = RequestContext(deadline=Deadline.after_ms(0.0)).report()
+            return StepOutcome(error=Internal("a step failed in its own process"), report=nothing)

@@ -165,3 +165,28 @@ def test_what_steps_take_and_give_survives_pickling(value: object) -> None:
     again = pickle.loads(pickle.dumps(value))
     assert type(again) is type(value)
     assert repr(again) == repr(value)
+
+
+async def test_calls_that_share_a_hop_have_outcomes_of_their_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def step(request: str, context: RequestContext) -> str:
+        with observe_step(context, request):
+            if request == "defect":
+                raise ZeroDivisionError
+            if request == "refused":
+                raise Overloaded("full", 7)
+            return request.upper()
+
+    server: StepServer[str] = StepServer(step)
+    calls = [
+        StepCall(request=request, remaining_ms=1000.0)
+        for request in ("one", "defect", "refused", "two")
+    ]
+    one, defect, refused, two = await server.together(calls)
+    assert (one.result, two.result) == ("ONE", "TWO")
+    assert [timing.step for timing in one.report.timings] == ["one"]
+    assert isinstance(defect.error, errors.Internal)
+    assert "ZeroDivisionError" in caplog.text
+    assert isinstance(refused.error, Overloaded)
+    assert refused.error.retry_after_ms == 7
