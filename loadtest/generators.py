@@ -11,6 +11,7 @@ from loadtest.record import Sample
 # Beyond these the run says more about its generator than about the stack.
 MOST_CPU_SHARE = 0.8
 MOST_LATENESS_P99_MS = 20.0
+MOST_OVERTIME_MS = 100.0
 # Short bursts are no bottleneck: a process is busy if it is above the limit in so many of its
 # samples.
 BUSY_SHARE = 0.1
@@ -63,12 +64,13 @@ def cpu_share_p90(samples: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-def warnings(samples: Sequence[Sample], measured: Measure) -> list[str]:
+def warnings(samples: Sequence[Sample], measured: Measure, deadline_ms: float) -> list[str]:
     """Why the figures may be the generator's own; empty if they are not.
 
     Args:
         samples: looks at the processes during the measured time.
         measured: everything that was sent in it.
+        deadline_ms: of each call; gRPC ends a call there, whatever the stack does.
     """
     found = [
         f"generator process {process} used {share:.0%} of a core (limit {MOST_CPU_SHARE:.0%}): "
@@ -81,6 +83,12 @@ def warnings(samples: Sequence[Sample], measured: Measure) -> list[str]:
         found.append(
             f"calls were sent late: p99 {lateness_ms:.0f} ms (limit {MOST_LATENESS_P99_MS:.0f} "
             "ms); latencies include it"
+        )
+    overtime_ms = measured.longest_service_ms - deadline_ms
+    if overtime_ms > MOST_OVERTIME_MS:
+        found.append(
+            f"a call ended {overtime_ms:.0f} ms after its deadline (limit {MOST_OVERTIME_MS:.0f} "
+            "ms): the generator takes in replies too late"
         )
     if measured.saturated_share > 0:
         found.append(

@@ -46,6 +46,8 @@ class Measure:
     first_event: Percentiles
     # How late calls were sent.
     lateness: Percentiles
+    # Longest time from a sending to its end.
+    longest_service_ms: float
     # Good replies that arrived in the span.
     completed: int
 
@@ -129,6 +131,7 @@ def measure(record: Record, spans: Iterable[Span], method: str | None = None) ->
         lateness=Percentiles.of(
             merged(histogram for slot, histogram in record.lateness.items() if inside(slot))
         ),
+        longest_service_ms=max((cell.service.max_ms for _, cell in cells), default=0.0),
         completed=sum(
             count
             for (slot, called), count in record.completed.items()

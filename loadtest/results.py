@@ -167,6 +167,7 @@ def conclude(run: Run, thresholds: Thresholds | None) -> Conclusion:
         run.record,
         plan.shape,
         open_model=plan.open_model,
+        deadline_ms=plan.deadline_ms,
         known_peak_per_s=plan.known_peak_per_s,
     )
     verdicts = [] if thresholds is None else judge(thresholds, summary)

@@ -61,7 +61,12 @@ class Summary:
 
 
 def summarise(
-    record: Record, shape: Shape | None, *, open_model: bool, known_peak_per_s: float = 0.0
+    record: Record,
+    shape: Shape | None,
+    *,
+    open_model: bool,
+    deadline_ms: float,
+    known_peak_per_s: float = 0.0,
 ) -> Summary:
     """The figures of a run.
 
@@ -69,15 +74,18 @@ def summarise(
         record: what was measured.
         shape: its load; None for users set by hand.
         open_model: whether calls arrived by a schedule.
+        deadline_ms: of each call.
         known_peak_per_s: goodput that the stack reached before, for the overload's share.
     """
     end_s = _end_s(record)
     judged = _judged_spans(record, shape)
     total = measure(record, judged)
-    samples = [s for s in record.samples if any(a <= s.at_s < b for a, b in judged)]
+    # Without the wait for the last calls, in which a busy generator looks idle.
+    load_ends_s = end_s if shape is None else shape.duration_s
+    samples = [sample for sample in record.samples if sample.at_s < load_ends_s]
     is_steps = shape is not None and shape.name == "steps"
     steps = [] if shape is None else find_steps(record, shape)
-    # A generator has to keep up in the overload as well, or it is no overload.
+    # The generator has to keep up in an overload as well, or it is none.
     whole = measure(record, [(0.0, end_s)])
     return Summary(
         total=total,
@@ -89,7 +97,7 @@ def summarise(
         knee=find_knee(steps, open_model=open_model) if is_steps else None,
         overload=None if shape is None else find_overload(record, shape, known_peak_per_s),
         generator_cpu=generators.cpu_share_p90(samples),
-        warnings=generators.warnings(record.samples, whole),
+        warnings=generators.warnings(samples, whole, deadline_ms),
     )
 
 

@@ -239,20 +239,22 @@ def test_a_generator_that_is_the_bottleneck_says_so() -> None:
     record = Record(0.5)
     for i in range(50):
         record.add(call(i / 10, lateness_ms=80.0 if i % 10 == 0 else 0.1))
+    record.add(call(3.0, name=outcomes.TIMED_OUT, service_ms=2900.0))
     record.add(call(4.0, name=outcomes.GENERATOR_SATURATED))
     looks = samples("1", [0.2] * 9 + [1.0]) + samples("2", [0.95] * 10)
-    found = generators.warnings(looks, measure(record, [(0, 5)]))
-    assert len(found) == 3
+    found = generators.warnings(looks, measure(record, [(0, 5)]), 2000.0)
+    assert len(found) == 4
     assert "process 2 used 95%" in found[0]
     assert "sent late" in found[1]
-    assert "never sent" in found[2]
+    assert "900 ms after its deadline" in found[2]
+    assert "never sent" in found[3]
 
 
 def test_a_generator_with_time_to_spare_says_nothing() -> None:
     record = Record(0.5)
     record.add(call(0.1))
-    assert generators.warnings(samples("1", [0.5] * 10), measure(record, [(0, 5)])) == []
-    assert generators.warnings([], measure(record, [(0, 5)])) == []
+    assert generators.warnings(samples("1", [0.5] * 10), measure(record, [(0, 5)]), 2000.0) == []
+    assert generators.warnings([], measure(record, [(0, 5)]), 2000.0) == []
 
 
 def test_the_watch_sees_this_process_work() -> None:
