@@ -30,6 +30,7 @@ from serving.errors import Internal, Overloaded, Unavailable
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
+from serving.ingress.servicers import serve_directly
 from serving.metrics.ray_sink import RaySink
 from serving.metrics.readings import admission_readings, coalescer_readings, keep_publishing
 from serving.replica import open_replica
@@ -59,7 +60,6 @@ def build_app(settings: Settings) -> Application:
             f"{STEP_PREFIX}{name}",
             settings.deployments.step,
             settings,
-            counted_by_callers=False,
         ).bind(settings, name)
         for name, placement in settings.placement
         if placement == "deployment"
@@ -81,14 +81,11 @@ def build_app(settings: Settings) -> Application:
                 "num_gpus": settings.triton.num_gpus,
             },
         ).bind(settings)
-    # Calls that come straight from HAProxy or gRPC are counted by the replicas.
-    straight = settings.server.ha_proxy or settings.server.throughput_optimized
     return _deployment(
         AgentIngress,
         "Agent",
         settings.deployments.agent,
         settings,
-        counted_by_callers=not straight,
     ).bind(settings, steps, hosts)
 
 
@@ -97,15 +94,13 @@ def _deployment(
     name: str,
     limits: DeploymentSettings,
     settings: Settings,
-    *,
-    counted_by_callers: bool,
 ) -> Any:
     return serve.deployment(
         kind,
         name=name,
         max_ongoing_requests=limits.max_ongoing_requests,
         max_queued_requests=limits.max_queued_requests,
-        **pipeline_replicas(name, limits, settings, counted_by_callers=counted_by_callers),
+        **pipeline_replicas(name, limits, settings),
         health_check_period_s=limits.health_check_period_s,
         health_check_timeout_s=limits.health_check_timeout_s,
         graceful_shutdown_timeout_s=limits.graceful_shutdown_timeout_s,
@@ -138,6 +133,8 @@ class AgentIngress(Ingress):
         super().__init__(
             settings, pipelines, view, Health(settings.triton.models, view.ready_models)
         )
+        if settings.server.direct_calls:
+            serve_directly(self)
         self._embedding = asyncio.ensure_future(_keep_embedding(pipelines.knowledge.embed_missing))
         self._publishing = asyncio.ensure_future(
             keep_publishing(
@@ -148,6 +145,10 @@ class AgentIngress(Ingress):
                 RaySink(),
             )
         )
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray Serve when the deployment is scaled: what its rules know of a replica."""
+        return {IN_FLIGHT: float(self.admission.in_flight)}
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""

@@ -77,6 +77,9 @@ class ServerSettings(_Section):
     """HAProxy as the ingress instead of Ray Serve's Python proxy."""
     throughput_optimized: bool = True
     """Ray Serve's throughput-optimised mode (fewer threads and copies a request)."""
+    direct_calls: bool = True
+    """gRPC calls the ingress itself, without Ray Serve's wrapping of each call. Needs
+    `throughput_optimized`; without that, calls take Ray Serve's way."""
     start_timeout_s: Positive = 120.0
     """How long `cartwright serve` waits until every deployment is healthy."""
     max_health_watchers: Annotated[int, Field(ge=1)] = 16

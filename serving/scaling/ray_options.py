@@ -14,7 +14,7 @@ _PERIODS = 3
 
 
 def pipeline_replicas(
-    deployment: str, limits: DeploymentSettings, settings: Settings, *, counted_by_callers: bool
+    deployment: str, limits: DeploymentSettings, settings: Settings
 ) -> dict[str, Any]:
     """For a deployment that runs pipelines or a step; see `WatchedScaling`."""
     if limits.min_replicas == limits.max_replicas:
@@ -25,7 +25,6 @@ def pipeline_replicas(
         limits.model_dump(mode="json"),
         settings,
         bounds=(limits.min_replicas, limits.max_replicas),
-        counted_by_callers=counted_by_callers,
     )
 
 
@@ -40,7 +39,6 @@ def host_replicas(deployment: str, settings: Settings) -> dict[str, Any]:
         triton.model_dump(mode="json"),
         settings,
         bounds=(triton.hosts, triton.most_hosts),
-        counted_by_callers=False,
     )
 
 
@@ -51,7 +49,6 @@ def _scaled(
     settings: Settings,
     *,
     bounds: tuple[int, int],
-    counted_by_callers: bool,
 ) -> dict[str, Any]:
     scaling = settings.scaling
     # The controller may run in another folder.
@@ -76,7 +73,6 @@ def _scaled(
                         "kind": kind,
                         "limits": limits,
                         "scaling": scaling.model_dump(mode="json"),
-                        "counted_by_callers": counted_by_callers,
                     },
                 ),
             )

@@ -1,7 +1,7 @@
 """The rules as a policy of Ray Serve.
 
 Ray Serve makes one object of the class for each deployment, in the process of its controller, and
-calls it in every round of the control loop (ten a second). The object lives until the deployment is
+calls it in every round of the control loop (two a second). The object lives until the deployment is
 changed or the controller restarts; a cool-down then starts anew. Ray pickles this module by value,
 the others by reference.
 """
@@ -27,9 +27,6 @@ from serving.settings import DeploymentSettings, ScalingSettings, TritonSettings
 
 logger = logging.getLogger(__name__)
 
-# Ray Serve's own count of a replica's requests, where it keeps one.
-_RAYS_IN_FLIGHT = "running_requests"
-
 
 class WatchedScaling:
     """Decides once a period, in between repeats the number that is aimed at."""
@@ -41,7 +38,6 @@ class WatchedScaling:
         kind: Kind,
         limits: Mapping[str, Any],
         scaling: Mapping[str, Any],
-        counted_by_callers: bool,
     ) -> None:
         """Takes what Ray Serve passes on as JSON.
 
@@ -50,7 +46,6 @@ class WatchedScaling:
             kind: what its replicas report.
             limits: settings of the deployment, or of Triton for hosts.
             scaling: the section `scaling`, its folder as an absolute path.
-            counted_by_callers: the replicas report nothing; Ray Serve's total is used.
         """
         settings = ScalingSettings(**scaling)
         if kind == "hosts":
@@ -60,7 +55,6 @@ class WatchedScaling:
         self._kind = kind
         self._period_s = settings.period_s
         self._dry_run = settings.dry_run
-        self._counted_by_callers = counted_by_callers
         self._state = State()
         self._next_s = 0.0
         self._log = DecisionLog(
@@ -90,28 +84,15 @@ class WatchedScaling:
         return (target if self._dry_run else decision.target), {}
 
     def _observe(self, context: Any, now_s: float) -> Observation:
-        if self._counted_by_callers:
-            reports = self._shared_reports(context)
-        else:
-            reports = reports_from(context.raw_metrics, self._kind, float(context.current_time))
         queued = 0.0
-        if self._kind == "pipeline" and not self._counted_by_callers:
+        if self._kind == "pipeline":
             queued = float(context.total_queued_requests or 0.0)
         return Observation(
             time_s=now_s,
             running=int(context.current_num_replicas),
             target=int(context.target_num_replicas),
             queued=queued,
-            reports=reports,
-        )
-
-    def _shared_reports(self, context: Any) -> tuple[ReplicaReport, ...]:
-        """Ray Serve's total in equal parts; how old it is Ray does not tell."""
-        replicas = context.running_replicas
-        share = float(context.total_num_requests) / max(len(replicas), 1)
-        return tuple(
-            ReplicaReport(replica=replica.unique_id, age_s=0.0, values={IN_FLIGHT: share})
-            for replica in replicas
+            reports=reports_from(context.raw_metrics, self._kind, float(context.current_time)),
         )
 
 
@@ -122,8 +103,6 @@ def reports_from(
 
     A replica that lacks one of the kind's values has no report.
     """
-    if _RAYS_IN_FLIGHT in metrics and IN_FLIGHT not in metrics:
-        metrics = {**metrics, IN_FLIGHT: metrics[_RAYS_IN_FLIGHT]}
     names = VALUES[kind]
     needed = [metrics.get(name, {}) for name in names]
     reports = []
