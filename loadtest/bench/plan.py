@@ -10,7 +10,7 @@ class Plan:
     rounds: int
     # Of each measured load.
     seconds: float
-    # From the first request of a load until its window opens.
+    # From the first request of a load until its window opens, for one caller; twice as long for 64.
     ramp_seconds: float
     # Of each method after a server was started.
     warm_up_seconds: float
@@ -27,14 +27,14 @@ class Plan:
     limit_texts: int
 
 
-# About 18 minutes on two cores.
+# About 20 minutes on two cores.
 FULL = Plan(
     rounds=3,
-    seconds=3.0,
-    ramp_seconds=0.5,
+    seconds=2.5,
+    ramp_seconds=0.4,
     warm_up_seconds=1.0,
-    limit_seconds=1.0,
-    calibration_seconds=1.0,
+    limit_seconds=0.8,
+    calibration_seconds=0.8,
     idle_seconds=5.0,
     levels=(1, 16, 64, 256),
     few_levels=(16, 64),

@@ -13,7 +13,7 @@ from loadtest.bench.cpu import is_model, is_ray
 from loadtest.bench.results import Results
 from loadtest.bench.summary import Row, Spread, Summary
 
-_WIDTH = 150
+_WIDTH = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ def tables(results: Results, summary: Summary, aims: Sequence[Aim]) -> list[Tabl
     made = [
         _loads(summary),
         _limits(results, summary),
-        _cpu(summary),
+        *_cpu(summary),
         _batches(summary),
         _idle(summary),
         _aims(aims),
@@ -135,17 +135,22 @@ def _limits(results: Results, summary: Summary) -> Table:
     )
 
 
-def _cpu(summary: Summary) -> Table:
-    """By process at the loads that show most: every closed one with 16 or 64 in flight."""
-    rows = [row for row in summary.rows if row.load == "closed" and row.in_flight in (16, 64)]
-    kinds = sorted({kind for row in rows for kind in row.cpu.by_kind}, key=_kind_order)
-    return Table(
-        title="CPU milliseconds a text by process",
-        columns=("process", *(f"{r.variant} {r.method} {r.in_flight}" for r in rows)),
-        rows=tuple(
-            (kind, *(_ms(row.cpu.by_kind.get(kind, 0.0)) for row in rows)) for kind in kinds
-        ),
-    )
+def _cpu(summary: Summary) -> list[Table]:
+    """A table for each variant: by process, at every closed load."""
+    made = []
+    for variant in dict.fromkeys(row.variant for row in summary.rows):
+        rows = [r for r in summary.rows if r.variant == variant and r.load == "closed"]
+        kinds = sorted({kind for row in rows for kind in row.cpu.by_kind}, key=_kind_order)
+        made.append(
+            Table(
+                title=f"CPU milliseconds a text by process: {variant}",
+                columns=("process", *(f"{row.method} {row.in_flight}" for row in rows)),
+                rows=tuple(
+                    (kind, *(_ms(row.cpu.by_kind.get(kind, 0.0)) for row in rows)) for kind in kinds
+                ),
+            )
+        )
+    return made
 
 
 def _batches(summary: Summary) -> Table:
