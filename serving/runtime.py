@@ -5,6 +5,7 @@ Ray reads its settings from the environment when it is imported, so nothing here
 """
 
 import math
+import os
 import random
 import shutil
 import socket
@@ -118,6 +119,8 @@ def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # A thread of HAProxy forwards thousands of calls a second; more only wake each other.
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 8))),
         # What Ray's own processes burn without any load: halved by looking less often (see
         # docs/performance.md). Replicas and hosts look after themselves meanwhile.
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",

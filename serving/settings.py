@@ -187,9 +187,9 @@ class DeploymentsSettings(_Section):
 class CoalescingSettings(_Section):
     """Concurrent calls of one replica for one model, sent to Triton together."""
 
-    max_under_way: Annotated[int, Field(ge=1)] = 3
-    """Requests for one model that a replica has under way to one host: one more than the model has
-    instances keeps them busy."""
+    max_under_way: Annotated[int, Field(ge=1)] = 2
+    """Requests for one model that a replica has under way to one host: as many as the model has
+    instances. More would leave in smaller batches and wait there instead of here."""
     max_rows: Annotated[int, Field(ge=1)] = 16
     """Texts in one request, for models that read text. Others take their max_batch_size."""
     max_padding: Annotated[int, Field(ge=0)] = 8

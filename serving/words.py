@@ -2,6 +2,11 @@
 
 import re
 import unicodedata
+from functools import lru_cache
+
+# Bounds of what is kept, by the least recently used.
+_WORDS_KEPT = 32_768
+_TEXTS_KEPT = 2_048
 
 # The underscore is a gap between words.
 _WORD = re.compile(r"[^\W_]+")
@@ -21,6 +26,7 @@ would you your yours
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
+@lru_cache(_WORDS_KEPT)
 def normal_form(word: str) -> str:
     """A word in lower case without accents and English plural.
 
@@ -38,8 +44,9 @@ def normal_form(word: str) -> str:
     return plain
 
 
+@lru_cache(_TEXTS_KEPT)
 def words_of(text: str) -> frozenset[str]:
-    """Every word of a text, in normal form."""
+    """Every word of a text, in normal form. Kept: articles are compared with every question."""
     return frozenset(normal_form(word) for word in _WORD.findall(text))
 
 

@@ -1,6 +1,6 @@
 """Recommend: past ─▶ generate candidates ─▶ filter ─▶ rank ─▶ diversify ─▶ explain, fill up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,8 +126,8 @@ class RecommendPipeline:
 
     async def _ranked(
         self, wanted: _Wanted, candidates: Candidates, context: RequestContext
-    ) -> list[Candidate]:
-        """The candidates that fit, ranked; still without their reasons."""
+    ) -> Iterator[Candidate]:
+        """The candidates that fit, ranked; still without their reasons. Made as they are wanted."""
         products = wanted.snapshot.products
         kept = [
             i
@@ -135,7 +135,7 @@ class RecommendPipeline:
             if product_id in products and wanted.fits(products[product_id])
         ]
         if not kept:
-            return []
+            return iter(())
         request = RankInput(
             history=wanted.past.interests(),
             candidates=tuple(candidates.product_ids[i] for i in kept),
@@ -146,12 +146,12 @@ class RecommendPipeline:
         )
         if ranking is None:
             ranking = _unranked(request)
-        return [
+        return (
             Candidate(product=products[product_id], score=probability)
             for product_id, probability in zip(
                 ranking.product_ids, ranking.probabilities, strict=True
             )
-        ]
+        )
 
 
 def _wanted(

@@ -1,7 +1,7 @@
 """Keeps the head of a ranking from showing the same kind of product over and over."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from serving.types import Candidate
 
@@ -14,7 +14,7 @@ def largest_group(top_k: int) -> int:
     return max(1, int(top_k * LARGEST_SHARE))
 
 
-def diversify(ranked: Sequence[Candidate], top_k: int) -> tuple[Candidate, ...]:
+def diversify(ranked: Iterable[Candidate], top_k: int) -> tuple[Candidate, ...]:
     """The first `top_k` of a ranking, no leaf category above its share while there is another.
 
     Greedy: in the ranking's order, a product whose category is full is set aside; what was set

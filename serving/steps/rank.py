@@ -66,8 +66,8 @@ class Rank:
             output = await self._client.infer(MODEL, batch, context)
             logits.append(finite(MODEL, output, "score", (len(dense[rows]), 1))[:, 0])
         probabilities = sigmoid(np.concatenate(logits)) if logits else np.zeros(0)
-        order = np.argsort(-probabilities, kind="stable").tolist()
+        order = np.argsort(-probabilities, kind="stable")
         return Ranking(
-            product_ids=tuple(product_ids[i] for i in order),
-            probabilities=tuple(float(probabilities[i]) for i in order),
+            product_ids=tuple([product_ids[i] for i in order.tolist()]),
+            probabilities=tuple(probabilities[order].tolist()),
         )

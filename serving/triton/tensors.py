@@ -1,5 +1,6 @@
 """Tensors on the wire: checked against the model's manifest, then raw bytes in row-major order."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ class TensorContract:
                 wanted = _describe(spec.dtype, (rows, *spec.dims))
                 got = _describe(tensor.datatype, shape)
                 raise self._violated(f"output {tensor.name}", wanted, got)
-            size_bytes = int(np.prod(shape)) * dtype.itemsize
+            size_bytes = math.prod(shape) * dtype.itemsize
             if len(content) != size_bytes:
                 raise self._violated(
                     f"output {tensor.name}", f"{size_bytes} bytes", f"{len(content)} bytes"
