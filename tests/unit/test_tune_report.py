@@ -2,14 +2,11 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
-import pytest
 from rich.console import Console
 
 from model_build.tune.choose import pareto_front
-from model_build.tune.plot import can_plot, write_plot
 from model_build.tune.report import document, lines, table
 from model_build.tune.sweep import SweepOptions, SweepResult
 from serving.cli.render import PLAIN_WIDTH
@@ -72,11 +69,3 @@ async def test_the_document_is_json_and_holds_what_the_table_shows() -> None:
     assert read["failed"] == {POINTS[1].label: "broken on purpose"}
     finalists = [p for p in read["points"] if p["finalist"]]
     assert all(set(p["other_levels"]) == {"1", "32"} for p in finalists)
-
-
-@pytest.mark.skipif(not can_plot(), reason="Matplotlib is not installed")
-async def test_the_plot_is_a_picture(tmp_path: Path) -> None:
-    options, result = await swept()
-    path = tmp_path / "tune.png"
-    write_plot(path, "understanding", options, result)
-    assert path.read_bytes().startswith(b"\x89PNG")
