@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.assembly import Assets, Pipelines, Steps, build_pipelines, build_steps, load_assets
+from serving.models.client import ModelClient
+from serving.models.memory import RememberingModels
 from serving.settings import Settings
+from serving.steps import encode, understand
 from serving.steps.placement import Step
 from serving.stores.sqlite_stores import SqliteStores, open_stores
 from serving.telemetry.setup import configure_tracing, flush_tracing
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import Changes, HostDirectory, StaticHosts
+
+# Models that read nothing but a text.
+TEXT_MODELS = (understand.MODEL, encode.MODEL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,10 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         directory = await opened.enter_async_context(HostDirectory(registry))
         client = TritonModelClient(directory, assets.manifests, settings.triton.coalescing)
         opened.push_async_callback(client.close)
-        steps = build_steps(assets, client, stores)
+        models: ModelClient = client
+        if settings.triton.remembered_texts:
+            models = RememberingModels(client, TEXT_MODELS, settings.triton.remembered_texts)
+        steps = build_steps(assets, models, stores)
         # Read now, so that the first request does not pay for it.
         await steps.catalogue.current()
         return Replica(

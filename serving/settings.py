@@ -229,6 +229,9 @@ class TritonSettings(_Section):
     """Where the backend directory of `backend_directory: auto` is put together."""
     coalescing: CoalescingSettings = CoalescingSettings()
     """How a replica's concurrent calls for one model are sent together."""
+    remembered_texts: Annotated[int, Field(ge=0)] = 0
+    """Answers of the models that read text which a replica keeps for the same text again; 0 keeps
+    none. Pays as far as customers repeat each other word for word."""
     model_repository: Path = Path("model_repository")
 
     @model_validator(mode="after")
