@@ -39,7 +39,8 @@ unit: $(INSTALLED) ## the fast tests: no Ray, no Triton
 	$(BIN)/pytest tests/unit -m "not data" -n auto
 
 test: check ## everything: lint, types, unit, contract and integration tests
-	$(BIN)/pytest --durations=15
+	$(BIN)/pytest tests/unit -n auto
+	$(BIN)/pytest tests/contract tests/integration --durations=15
 
 format: $(INSTALLED) ## format and sort imports
 	$(BIN)/ruff check --fix .
