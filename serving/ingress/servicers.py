@@ -10,6 +10,7 @@ An undecodable request (invalid UTF-8 in a string field, truncated bytes) reache
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 
 from serving.protos import commerce_pb2_grpc
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,18 @@ def serve_directly(ingress: Any) -> None:
 
 
 def _registering(add: Callable[[Any, Any], None], servicer: Any, server: Any) -> None:
-    if _ingress is not None and hasattr(server, "add_passthrough_service"):
-        ingress, loop = _ingress
-        # In some modes of Ray Serve the server runs in another loop than the deployment's code.
-        if asyncio.get_running_loop() is loop:
-            add(ingress, _DirectServer(server))
-            return
+    if _ingress is None:
+        add(servicer, _TolerantServer(server))
+        return
+    ingress, loop = _ingress
+    if not hasattr(server, "add_passthrough_service"):
+        why = "this version of Ray Serve has no passthrough services"
+    elif asyncio.get_running_loop() is not loop:
+        why = "Ray Serve runs its server in another loop than the deployment's code"
+    else:
+        add(ingress, _DirectServer(server))
+        return
+    _log.warning("server.direct_calls: calls take Ray Serve's way: %s", why)
     add(servicer, _TolerantServer(server))
 
 

@@ -5,12 +5,15 @@ nothing for being counted. Names follow Prometheus' conventions (base units, `_t
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from serving.coalescing.coalescer import CoalescerStats
 from serving.ingress.admission import AdmissionStats
+
+_log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
 # Upper bounds of the batch sizes that are told apart.
@@ -96,9 +99,12 @@ def admission_readings(stats: AdmissionStats) -> list[Reading]:
 async def keep_publishing(
     read: Callable[[], Iterable[Reading]], sink: Sink, period_s: float = PERIOD_S
 ) -> None:
-    """Takes readings to the sink until it is cancelled."""
+    """Takes readings to the sink until it is cancelled; an error is logged and costs one round."""
     while True:
-        sink.take(read())
+        try:
+            sink.take(read())
+        except Exception:  # noqa: BLE001 - metrics must not end silently with the first bad round
+            _log.exception("metrics could not be published")
         await asyncio.sleep(period_s)
 
 

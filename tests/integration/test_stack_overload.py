@@ -118,3 +118,12 @@ async def test_browsers_are_refused_and_the_till_stays_open(small_stack: LocalSt
     assert 0 < shown["requests_in_flight"] <= LIMIT
     assert shown["requests_in_flight_limit"] == LIMIT
     assert shown["model_calls_waiting"] <= LIMIT
+
+
+async def test_grpc_calls_the_ingress_itself(small_stack: LocalStack) -> None:
+    async with grpc.aio.insecure_channel(small_stack.address) as channel:
+        agent = commerce_pb2_grpc.AgentStub(channel)
+        call = agent.Understand(pb.UnderstandRequest(text="where is my order"), timeout=10.0)
+        assert (await call).understanding.intent
+        # Ray Serve's way would add its own.
+        assert "request_id" not in dict(await call.trailing_metadata())

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterable
 
+import pytest
+
 from serving.coalescing.coalescer import CoalescerStats, Departure
 from serving.ingress.admission import AdmissionStats
 from serving.metrics.readings import (
@@ -65,3 +67,23 @@ async def test_readings_are_taken_until_it_is_cancelled() -> None:
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
+
+
+async def test_a_bad_round_is_logged_and_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    taken = asyncio.Event()
+
+    class Stumbling:
+        def __init__(self) -> None:
+            self.rounds = 0
+
+        def take(self, readings: Iterable[Reading]) -> None:
+            self.rounds += 1
+            if self.rounds == 1:
+                raise ZeroDivisionError
+            taken.set()
+
+    task = asyncio.create_task(keep_publishing(list, Stumbling(), 0.001))
+    await asyncio.wait_for(taken.wait(), 5.0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert "metrics could not be published" in caplog.text
