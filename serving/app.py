@@ -33,13 +33,14 @@ from serving.ingress.models import ModelsView
 from serving.ingress.servicers import serve_directly
 from serving.metrics.ray_sink import RaySink
 from serving.metrics.readings import admission_readings, coalescer_readings, keep_publishing
-from serving.replica import open_replica
+from serving.replica import Replica, open_replica
 from serving.scaling.observation import IN_FLIGHT
 from serving.scaling.ray_options import host_replicas, pipeline_replicas
 from serving.scaling.rules import STEP_PREFIX
 from serving.settings import DeploymentSettings, DeploymentsSettings, Settings
 from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServer
-from serving.triton.discovery import HostRecord, HostRegistry
+from serving.triton.demand import Demand, keep_telling
+from serving.triton.discovery import HostRecord, HostRegistry, HostState
 from serving.triton.replica import ModelHostReplica
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ class AgentIngress(Ingress):
                 RaySink(),
             )
         )
+        self._telling = _keep_telling(settings, self._replica)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve when the deployment is scaled: what its rules know of a replica."""
@@ -156,6 +158,8 @@ class AgentIngress(Ingress):
         if hasattr(self, "_publishing"):
             self._embedding.cancel()
             self._publishing.cancel()
+        if hasattr(self, "_telling"):
+            self._telling.cancel()
         if hasattr(self, "_replica"):
             await self._replica.close()
 
@@ -169,6 +173,7 @@ class StepDeployment:
         self._publishing = asyncio.ensure_future(
             keep_publishing(lambda: coalescer_readings(self._replica.client.stats()), RaySink())
         )
+        self._telling = _keep_telling(settings, self._replica)
         self._in_flight = 0
 
     async def __call__(self, calls: Sequence[StepCall]) -> list[StepOutcome[Any]]:
@@ -187,6 +192,8 @@ class StepDeployment:
         """Called by Ray Serve when the replica leaves."""
         if hasattr(self, "_publishing"):
             self._publishing.cancel()
+        if hasattr(self, "_telling"):
+            self._telling.cancel()
         if hasattr(self, "_replica"):
             await self._replica.close()
 
@@ -204,7 +211,7 @@ class ModelHost:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve when the hosts are scaled."""
-        return await self._host.load()
+        return await self._host.load(await _registry().waiting_a_host.remote())
 
     async def __del__(self) -> None:
         """Called by Ray Serve when the replica leaves."""
@@ -220,6 +227,7 @@ class RegistryActor:
 
     def __init__(self) -> None:
         self._registry = HostRegistry()
+        self._demand = Demand()
 
     async def publish(self, record: HostRecord) -> None:
         """See `HostRegistry.publish`."""
@@ -230,6 +238,16 @@ class RegistryActor:
     ) -> tuple[int, tuple[HostRecord, ...]]:
         """See `HostRegistry.changes`."""
         return await self._registry.changes(since_revision, timeout_s)
+
+    async def note_waiting(self, replica: str, calls: float) -> None:
+        """Takes the calls that wait at a replica for a place at a host."""
+        self._demand.note(replica, calls)
+
+    async def waiting_a_host(self) -> float:
+        """Calls that wait at replicas, for each host that serves."""
+        _, records = self._registry.snapshot()
+        ready = sum(record.state is HostState.READY for record in records)
+        return self._demand.waiting() / max(ready, 1)
 
 
 @functools.cache
@@ -249,6 +267,20 @@ def _registry() -> Any:
 
 async def _publish(record: HostRecord) -> None:
     await _registry().publish.remote(record)
+
+
+async def _note_waiting(replica: str, calls: float) -> None:
+    await _registry().note_waiting.remote(replica, calls)
+
+
+def _keep_telling(settings: Settings, replica: Replica) -> "asyncio.Future[None]":
+    """Lets the registry know what waits here, if anybody decides by it."""
+    if settings.triton.mode != "managed" or settings.triton.hosts == settings.triton.most_hosts:
+        return asyncio.ensure_future(asyncio.sleep(0))
+    name = serve.get_replica_context().replica_tag
+    return asyncio.ensure_future(
+        keep_telling(name, lambda: replica.client.stats().values(), _note_waiting)
+    )
 
 
 async def _follow_registry(

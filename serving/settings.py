@@ -267,7 +267,8 @@ class ScalingSettings(_Section):
     target_queue_ms: Milliseconds = 5.0
     """Time in Triton's queue that a request may wait; beyond it hosts are added."""
     target_pending: Positive = 4.0
-    """Requests that may wait in the queues of one host; beyond it hosts are added."""
+    """Requests that may wait for one host, in its queues and at the replicas; beyond it hosts are
+    added."""
     cool_down_up_s: Annotated[float, Field(ge=0)] = 5.0
     """Between two steps up; for hosts, from the moment when the last one was ready."""
     cool_down_down_s: Annotated[float, Field(ge=0)] = 60.0

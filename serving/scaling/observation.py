@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 # What a pipeline's replica reports: requests in flight, a mean over some seconds.
 IN_FLIGHT = "in_flight"
 # What a model host reports. Milliseconds that a request waited in Triton's queue, of the model
-# where it waited longest; requests waiting now, over all models; requests and rows (a request may
-# hold several) a second, over all models.
+# where it waited longest; requests waiting for it, there and at the replicas, over all models;
+# requests and rows (a request may hold several) a second, over all models.
 QUEUE_MS = "queue_ms"
 PENDING = "pending"
 REQUESTS_PER_S = "requests_per_s"

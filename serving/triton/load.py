@@ -48,6 +48,7 @@ class HostLoad:
 
     # Milliseconds in the queue a request, of the model where requests waited longest.
     queue_ms: float
+    # Requests in the queues of all models.
     pending: float
     requests_per_s: float
     rows_per_s: float

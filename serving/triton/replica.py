@@ -1,5 +1,7 @@
 """A model host as a replica of a deployment; plain, so that it runs without Ray too."""
 
+from dataclasses import replace
+
 from serving.errors import Unavailable
 from serving.settings import Settings
 from serving.triton.host import TritonHost
@@ -46,10 +48,16 @@ class ModelHostReplica:
         """The host as it is now."""
         return self._host.record
 
-    async def load(self) -> dict[str, float]:
-        """Load since the last call, for the rules of scaling; empty while it is not known."""
+    async def load(self, waiting_in_front: float) -> dict[str, float]:
+        """Load since the last call, for the rules of scaling; empty while it is not known.
+
+        Args:
+            waiting_in_front: calls that wait at replicas for a place at this host.
+        """
         load = await self._host.load()
-        return {} if load is None else load.report()
+        if load is None:
+            return {}
+        return replace(load, pending=load.pending + waiting_in_front).report()
 
     async def shutdown(self) -> None:
         """Lets requests under way finish and ends the server; may be called again."""

@@ -34,14 +34,22 @@ DEADLINE_MS = 10_000.0
 BUSY, QUIET = 24, 1
 # Generous: two cores are shared by the load, the stack and whatever else runs.
 PATIENCE_S = 90.0
-TEXTS = ("where is my order 12345?", "how long does delivery take?", "do you have blue mugs")
+# Long ones: what they ask for must be felt at the models, whatever else the machine is short of.
+TEXTS = tuple(
+    f"{start}, and before you answer let me tell you the whole story: "
+    + "it came late and broken, " * 3
+    for start in ("where is my order 12345", "how long does delivery take", "do you have blue mugs")
+)
 # Little patience, and every decision in the log.
 SETTINGS: dict[str, Any] = {
+    # Nobody is sent away while help is on its way: a refusal would count as lost below.
+    "server": {"admission": {"min_in_flight": 64}},
     "triton": {"max_hosts": 2},
     "deployments": {"agent": {"max_replicas": 2, "target_ongoing_requests": 8}},
     "scaling": {
         "period_s": 0.5,
         "target_queue_ms": 3.0,
+        "target_pending": 2.0,
         "cool_down_up_s": 1,
         "cool_down_down_s": 3,
         "log_hold_period_s": 0,
