@@ -17,6 +17,8 @@ RUN pip install --no-cache-dir --constraint constraints.txt '.[triton]'
 COPY model_repository model_repository
 RUN mkdir -p var && chown -R cartwright var model_repository
 USER cartwright
+# Behind -p, the loopback of the container is not enough.
+ENV CARTWRIGHT_SERVER__HOST=0.0.0.0
 EXPOSE 9000
 # The standard health protocol; `cartwright status` would ask Ray as well, which takes seconds.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "from serving.client import CommerceClient; c = CommerceClient('127.0.0.1:9000', channels=1); raise SystemExit(c.health(deadline_ms=3000) != 'SERVING')"]

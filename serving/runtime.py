@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.edge.program import write_program
 from serving.errors import StartupError, Unavailable
 from serving.models.repository import ModelRepository
 from serving.settings import Settings, export_environment
@@ -36,6 +37,8 @@ class RunningStack:
     http_port: int
     # Prometheus metrics of Ray, Ray Serve and the replicas.
     metrics_port: int
+    # The same of HAProxy; 0 without it.
+    edge_metrics_port: int
     ray_address: str
 
     def check(self) -> None:
@@ -65,6 +68,7 @@ def check_before_start(settings: Settings) -> None:
         ("server.grpc_port", settings.server.grpc_port),
         ("server.http_port", settings.server.http_port),
         ("server.metrics_port", settings.server.metrics_port),
+        ("server.edge_metrics_port", settings.server.edge_metrics_port),
     ):
         if port and not _is_free(port):
             raise StartupError(f"{field}: port {port} is already taken")
@@ -89,11 +93,18 @@ def running_stack(settings: Settings) -> Iterator[RunningStack]:
         # Short, because a Unix socket's path may have 107 characters at most.
         folder = Path(tempfile.mkdtemp(prefix="cartwright-"))
         cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-        export_environment(ray_environment(settings, folder))
-        yield _start(settings, cleanup)
+        edge_metrics_port = 0
+        if settings.server.ha_proxy:
+            edge_metrics_port = settings.server.edge_metrics_port or free_port()
+        environment = ray_environment(settings, folder, edge_metrics_port)
+        if settings.server.ha_proxy:
+            program = write_program(folder / "haproxy", APPLICATION, settings.server)
+            environment["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
+        export_environment(environment)
+        yield _start(settings, edge_metrics_port, cleanup)
 
 
-def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
+def ray_environment(settings: Settings, folder: Path, edge_metrics_port: int) -> dict[str, str]:
     """Environment of Ray and its workers; `folder` takes HAProxy's files.
 
     HAProxy's files and ports are fixed in Ray Serve's defaults, which would let two stacks on one
@@ -116,7 +127,7 @@ def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
         # Where HAProxy turns when no replica is there: with the fixed default, to another stack's.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(edge_metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
         # A thread of HAProxy forwards thousands of calls a second; more only wake each other.
@@ -132,7 +143,7 @@ def ray_environment(settings: Settings, folder: Path) -> dict[str, str]:
     }
 
 
-def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
+def _start(settings: Settings, edge_metrics_port: int, cleanup: ExitStack) -> RunningStack:
     import ray
     from ray import serve
     from ray.serve.api import RunTarget
@@ -161,7 +172,7 @@ def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
             grpc_servicer_functions=IMPORT_PATHS,
             enable_reflection=settings.server.reflection,
         ),
-        http_options=HTTPOptions(host=LOOPBACK, port=http_port),
+        http_options=HTTPOptions(host=settings.server.host, port=http_port),
     )
     cleanup.callback(serve.shutdown)
     serve.run_many(
@@ -181,6 +192,7 @@ def _start(settings: Settings, cleanup: ExitStack) -> RunningStack:
         grpc_port=grpc_port,
         http_port=http_port,
         metrics_port=metrics_port,
+        edge_metrics_port=edge_metrics_port,
         ray_address=context.address_info["address"],
     )
 

@@ -50,6 +50,9 @@ class AdmissionSettings(_Section):
     """By how many calls it rises in a window in which it refused somebody in vain."""
     retry_after_ms: Annotated[int, Field(ge=1)] = 250
     """What a refused caller is told to wait."""
+    at_the_edge: bool = True
+    """HAProxy keeps the limit too and refuses in the replicas' place, which is sooner and cheaper.
+    Needs `server.ha_proxy`; replicas tell it their present limit if `server.direct_calls` is on."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -64,6 +67,9 @@ class AdmissionSettings(_Section):
 class ServerSettings(_Section):
     """The ingress: what clients connect to."""
 
+    host: str = "127.0.0.1"
+    """Address to listen on. 0.0.0.0 lets other machines in; TLS and authentication are then the
+    business of what stands before it."""
     grpc_port: Port = 9000
     """Port of the gRPC API. 0 takes a free one and prints it."""
     http_port: Port = 0
@@ -71,6 +77,9 @@ class ServerSettings(_Section):
     metrics_port: Port = 0
     """Port of Prometheus metrics (`/metrics`) of Ray, Ray Serve and the replicas. 0 takes a free
     one, which the run file names."""
+    edge_metrics_port: Port = 0
+    """Port of HAProxy's own Prometheus metrics (`/metrics`): calls refused at the edge,
+    connections. 0 takes a free one, which the run file names."""
     reflection: bool = True
     """Answers gRPC server reflection, so that grpcurl needs no proto file."""
     ha_proxy: bool = True

@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 
 from loadtest.bench.summary import Row, Summary
+from serving.settings import ObjectiveSettings
 
 STACK = "stack inline"
 RAY_DEFAULTS = "Ray Serve defaults"
+OVERLOAD = "stack overload"
 ECHO = "Ray Serve echo"
 NULL = "null model"
 PLAIN = "plain grpc.aio"
 # Where the model runs in the process that serves it: its CPU time is not known apart.
 IN_PROCESS = (RAY_DEFAULTS, PLAIN)
+_OBJECTIVES = ObjectiveSettings()
+# Within which a refused caller knows.
+_REFUSAL_MS = 20.0
 # Replies that may name another intent than the reference, of those that were checked.
 MOST_WRONG = 0.03
 
@@ -41,6 +46,9 @@ def aims(summary: Summary) -> list[Aim]:
         _cpu(summary.find(STACK, "Converse", 64), "Converse", 1.5),
         _tail(summary.find(STACK, "Understand", 0, "open"), "Understand"),
         _tail(summary.find(STACK, "Converse", 0, "open"), "Converse"),
+        *_overload(summary, "Understand", _OBJECTIVES.understand_ms),
+        *_overload(summary, "Recommend", _OBJECTIVES.recommend_ms),
+        *_overload(summary, "Converse", _OBJECTIVES.converse_ms),
     ]
 
 
@@ -115,3 +123,22 @@ def _tail(row: Row | None, method: str) -> Aim:
     times = row.p99_ms.median / row.p50_ms.median
     measured = f"{row.p99_ms.median:.1f} / {row.p50_ms.median:.1f} ms = {times:.1f}"
     return Aim(text=text, measured=measured, met=times <= 3.0)
+
+
+def _overload(summary: Summary, method: str, objective_ms: float) -> list[Aim]:
+    texts = [
+        f"{method} at twice its peak: at least 90% of the peak",
+        f"{method} at twice its peak: p99 of those let in within {objective_ms:.0f} ms",
+        f"{method} at twice its peak: p99 of the refusals within {_REFUSAL_MS:.0f} ms",
+    ]
+    row, peak = summary.find(OVERLOAD, method, 0, "open"), summary.peak(OVERLOAD, method)
+    if row is None or peak is None or not row.refused:
+        return [Aim(text=text, measured="", met=None) for text in texts]
+    # Shares, because the machine may have been faster for one of them.
+    goodput = row.share.median / peak.share.median
+    admitted, refused = row.p99_ms.median, row.refused_p99_ms.median
+    return [
+        Aim(text=texts[0], measured=f"{goodput:.0%}", met=goodput >= 0.9),
+        Aim(text=texts[1], measured=f"{admitted:.0f} ms", met=admitted <= objective_ms),
+        Aim(text=texts[2], measured=f"{refused:.1f} ms", met=refused <= _REFUSAL_MS),
+    ]

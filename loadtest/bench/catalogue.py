@@ -95,6 +95,24 @@ def _stack(m: Materials) -> Variant:
     )
 
 
+def _overload(m: Materials) -> Variant:
+    customers = m.customers()
+    settings = stack.settings_of(m.repository, m.shop, stack.INLINE, limited=True)
+    cases = (
+        m.understand(),
+        m.recommend(customers),
+        workloads.converse(m.texts, customers),
+    )
+    return Variant(
+        name=aims.OVERLOAD,
+        start=stack.starts_stack(settings, m.folder),
+        cases=tuple(
+            Case(workload=workload, levels=m.plan.saturating, double_load=True)
+            for workload in cases
+        ),
+    )
+
+
 def _stack_deployments(m: Materials) -> Variant:
     customers = m.customers()
     few = m.plan.few_levels
@@ -162,6 +180,7 @@ _MAKERS: dict[str, Callable[[Materials], Variant]] = {
     "triton": _triton,
     "stack": _stack,
     "stack-deployments": _stack_deployments,
+    "overload": _overload,
     "null": _null,
     "echo": _echo,
     "ray-defaults": _ray_defaults,

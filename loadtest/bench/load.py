@@ -11,7 +11,7 @@ import gc
 import itertools
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -28,6 +28,7 @@ _REFUSED = "RESOURCE_EXHAUSTED"
 # A refused caller waits so long, as a client would.
 _REFUSED_PAUSE_S = 0.1
 _NAMES = {str(code.value[0]): code.name for code in grpc.StatusCode}
+_REFUSED_CODE = str(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
 _NO_ANSWER = "NO_ANSWER"
 _PATIENCE_S = 30.0 + DEADLINE_MS / 1000.0
 _DRAIN_S = DEADLINE_MS / 1000.0 + 1.0
@@ -63,7 +64,10 @@ class Outcome:
     p90_ms: float
     p99_ms: float
     errors: dict[str, int]
+    # Answered RESOURCE_EXHAUSTED, and how soon; NaN if none.
     refused: int
+    refused_p50_ms: float
+    refused_p99_ms: float
     degraded: int
     wrong: int
     checked: int
@@ -163,6 +167,7 @@ class _Run:
     arrival: int = 0
     most_in_flight: int = 0
     latencies_s: list[float] = field(default_factory=list)
+    refusals_s: list[float] = field(default_factory=list)
     replies: list[tuple[int, bytes]] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
     first_error: str = ""
@@ -253,6 +258,8 @@ class _Run:
             if status == OK:
                 self.latencies_s.append(now_s - caller.sent_s)
                 self.replies.append((caller.message, content))
+            elif status == _REFUSED_CODE:
+                self.refusals_s.append(now_s - caller.sent_s)
         if status != OK and not self.first_error:
             self.first_error = f"{_NAMES.get(status, status)}: {content.decode(errors='replace')}"
         if self.over:
@@ -282,8 +289,8 @@ class _Run:
         workload = self.load.workload
         check = CHECKS[workload.check]
         verdicts = [check(reply, workload.expected.get(n)) for n, reply in self.replies]
-        latencies_ms = np.array(self.latencies_s or [np.nan]) * 1000.0
-        p50, p90, p99 = (float(p) for p in np.percentile(latencies_ms, (50, 90, 99)))
+        p50, p90, p99 = _percentiles_ms(self.latencies_s, (50, 90, 99))
+        refused_p50, refused_p99 = _percentiles_ms(self.refusals_s, (50, 99))
         errors = _named(self.statuses)
         return Outcome(
             requests=len(self.latencies_s),
@@ -292,6 +299,8 @@ class _Run:
             p90_ms=p90,
             p99_ms=p99,
             refused=errors.pop(_REFUSED, 0),
+            refused_p50_ms=refused_p50,
+            refused_p99_ms=refused_p99,
             errors=errors,
             degraded=sum(verdict.degraded for verdict in verdicts),
             wrong=sum(verdict.wrong is True for verdict in verdicts),
@@ -301,6 +310,10 @@ class _Run:
             first_error=self.first_error,
             next=next(self.numbers),
         )
+
+
+def _percentiles_ms(seconds: Sequence[float], shares: Sequence[float]) -> list[float]:
+    return [float(p) for p in np.percentile(np.array(seconds or [np.nan]) * 1000.0, shares)]
 
 
 def _named(statuses: Mapping[str, int]) -> dict[str, int]:

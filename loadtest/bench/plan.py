@@ -22,6 +22,8 @@ class Plan:
     levels: tuple[int, ...]
     few_levels: tuple[int, ...]
     triton_levels: tuple[int, ...]
+    # Requests in flight that are enough to saturate the stack without being refused.
+    saturating: tuple[int, ...]
     # Distinct utterances for the loads, and for the bare work.
     texts: int
     limit_texts: int
@@ -39,6 +41,7 @@ FULL = Plan(
     levels=(1, 16, 64, 256),
     few_levels=(16, 64),
     triton_levels=(1, 16, 64),
+    saturating=(32, 64),
     texts=16_384,
     limit_texts=2_048,
 )
@@ -54,6 +57,7 @@ QUICK = Plan(
     levels=(1, 16),
     few_levels=(8,),
     triton_levels=(8,),
+    saturating=(32,),
     texts=1_024,
     limit_texts=256,
 )

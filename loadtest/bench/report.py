@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from loadtest.bench.aims import IN_PROCESS, Aim
+from loadtest.bench.aims import IN_PROCESS, OVERLOAD, Aim
 from loadtest.bench.compare import Change
 from loadtest.bench.cpu import is_model, is_ray
 from loadtest.bench.results import Results
@@ -32,6 +32,7 @@ def tables(results: Results, summary: Summary, aims: Sequence[Aim]) -> list[Tabl
         _loads(summary),
         _limits(results, summary),
         *_cpu(summary),
+        _overload(summary),
         _batches(summary),
         _idle(summary),
         _aims(aims),
@@ -151,6 +152,36 @@ def _cpu(summary: Summary) -> list[Table]:
             )
         )
     return made
+
+
+def _overload(summary: Summary) -> Table:
+    rows = []
+    for row in summary.rows:
+        peak = summary.peak(row.variant, row.method)
+        if row.variant != OVERLOAD or row.load != "open" or peak is None:
+            continue
+        rows.append(
+            (
+                row.method,
+                f"{peak.requests_per_s.median:.0f}",
+                f"{row.rate:.0f}",
+                _figure(row.requests_per_s, 0),
+                f"{row.share.median / peak.share.median:.2f}",
+                f"{row.p50_ms.median:.0f}",
+                f"{row.p99_ms.median:.0f}",
+                str(row.refused),
+                f"{row.refused_p50_ms.median:.1f}",
+                f"{row.refused_p99_ms.median:.1f}",
+            )
+        )
+    return Table(
+        title="Twice saturation, arrivals at a constant rate",
+        columns=(
+            *("method", "peak/s", "offered/s", "answered/s", "of the peak", "p50 ms", "p99 ms"),
+            *("refused", "p50 ms", "p99 ms"),
+        ),
+        rows=tuple(rows),
+    )
 
 
 def _batches(summary: Summary) -> Table:

@@ -62,6 +62,9 @@ class Point(_Record):
     # Failed calls by status code, and refusals (RESOURCE_EXHAUSTED) beside them.
     errors: dict[str, int]
     refused: int
+    # How soon refusals came; 0 without any.
+    refused_p50_ms: float = 0.0
+    refused_p99_ms: float = 0.0
     # Replies that parsed but said that a step was left out, or were not what they had to be.
     degraded: int
     wrong: int

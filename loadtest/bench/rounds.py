@@ -29,8 +29,8 @@ from loadtest.bench.results import IdlePoint, LimitPoint, Point
 from loadtest.bench.variants import Case, Variant
 
 GENERATOR = "load generator"
-# Half of what was reached, where queues are short.
-_HALF = 0.5
+# Of what was reached: where queues are short, and where they would grow without end.
+_HALF, _DOUBLE = 0.5, 2.0
 # Open loads: channels to spread the arrivals over.
 _OPEN_CHANNELS = 8
 # So many callers make the time before the window opens twice as long.
@@ -153,9 +153,10 @@ class Rounds:
                 point, before = self._load(session, case, level, 0.0, before)
                 highest[case.label] = max(highest.get(case.label, 0.0), point.texts_per_s)
             for case in variant.cases:
-                rate = _HALF * highest[case.label] / case.workload.texts
-                if case.half_load and rate > 0:
-                    _, before = self._load(session, case, _OPEN_CHANNELS, rate, before)
+                peak = highest[case.label] / case.workload.texts
+                for share, wanted in ((_HALF, case.half_load), (_DOUBLE, case.double_load)):
+                    if wanted and peak > 0:
+                        _, before = self._load(session, case, _OPEN_CHANNELS, share * peak, before)
 
     def _warm_up(self, session: "_Session", case: Case) -> None:
         level = max(case.levels)
@@ -233,6 +234,8 @@ class Rounds:
             p99_ms=_number(outcome.p99_ms),
             errors=outcome.errors,
             refused=outcome.refused,
+            refused_p50_ms=_number(outcome.refused_p50_ms),
+            refused_p99_ms=_number(outcome.refused_p99_ms),
             degraded=outcome.degraded,
             wrong=outcome.wrong,
             checked=outcome.checked,

@@ -25,12 +25,21 @@ DEPLOYMENTS: Mapping[str, str] = {
 }
 
 
-def settings_of(repository: Path, shop: Path, placement: Mapping[str, str]) -> dict[str, str]:
-    """The settings that a measured stack differs in from the defaults."""
+def settings_of(
+    repository: Path, shop: Path, placement: Mapping[str, str], *, limited: bool = False
+) -> dict[str, str]:
+    """The settings that a measured stack differs in from the defaults.
+
+    Args:
+        repository: of the models.
+        shop: the shop's data.
+        placement: of the steps.
+        limited: whether the limits on calls in flight stay, for overload.
+    """
     return {
         "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(repository.absolute()),
         "CARTWRIGHT_STORES__SHOP": str(shop.absolute()),
-        **_LIMITS,
+        **({} if limited else _LIMITS),
         **placement,
     }
 

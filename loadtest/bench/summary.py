@@ -63,6 +63,8 @@ class Row:
     requests: int
     errors: dict[str, int]
     refused: int
+    refused_p50_ms: Spread
+    refused_p99_ms: Spread
     degraded: int
     wrong: int
     checked: int
@@ -110,6 +112,13 @@ class Summary:
             ):
                 return row
         return None
+
+    def peak(self, variant: str, method: str) -> Row | None:
+        """The closed load with the highest throughput; None if there was none."""
+        rows = [
+            r for r in self.rows if (r.variant, r.method, r.load) == (variant, method, "closed")
+        ]
+        return max(rows, key=lambda row: row.requests_per_s.median, default=None)
 
 
 def summarise(results: Results) -> Summary:
@@ -167,6 +176,8 @@ def _row(group: Sequence[Point]) -> Row:
         requests=sum(p.requests for p in group),
         errors=errors,
         refused=sum(p.refused for p in group),
+        refused_p50_ms=of(lambda p: p.refused_p50_ms),
+        refused_p99_ms=of(lambda p: p.refused_p99_ms),
         degraded=sum(p.degraded for p in group),
         wrong=sum(p.wrong for p in group),
         checked=sum(p.checked for p in group),

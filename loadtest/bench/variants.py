@@ -18,6 +18,8 @@ class Case:
     levels: tuple[int, ...]
     # Also asked at a constant rate, half of the highest that was reached.
     half_load: bool = False
+    # The same with twice of it.
+    double_load: bool = False
     # What it is called in the results; "" for the workload's method.
     name: str = ""
 

@@ -26,6 +26,8 @@ _LARGEST_FRAME = 16_384
 _STATIC_NAMES = {":authority": 1, ":path": 4}
 _POST, _HTTP = b"\x83", b"\x86"
 _STATIC_STATUS_200 = 8
+# Different trailers that are remembered; the same few come again and again.
+_STATUSES = 1000
 
 # Called with what was given to `send`, the status ("0" is OK) and the reply or the error's text.
 OnDone = Callable[[Any, str, bytes], None]
@@ -174,7 +176,7 @@ class Channel(asyncio.Protocol):
             headers = decode_headers(block)
             status = headers.get("grpc-status", f"HTTP {headers.get(':status', '?')}")
             known = (status, headers.get("grpc-message", "").encode())
-            if status == OK:
+            if len(self._statuses) < _STATUSES:
                 self._statuses[block] = known
         return known
 

@@ -19,6 +19,8 @@ class RunFile:
     ray_address: str
     # Prometheus metrics on loopback; 0 in the file of an older version.
     metrics_port: int = 0
+    # The same of HAProxy; 0 also where it does not run.
+    edge_metrics_port: int = 0
     # Process of `cartwright serve`.
     pid: int = field(default_factory=os.getpid)
 
@@ -51,6 +53,7 @@ def read_run_file(path: Path) -> RunFile | None:
             grpc_port=int(values["grpc_port"]),
             ray_address=str(values["ray_address"]),
             metrics_port=int(values.get("metrics_port", 0)),
+            edge_metrics_port=int(values.get("edge_metrics_port", 0)),
             pid=int(values["pid"]),
         )
     except FileNotFoundError:

@@ -10,7 +10,7 @@ import click
 
 from serving.cli.run_file import RunFile, remove_run_file, write_run_file
 from serving.errors import StartupError, Unavailable
-from serving.runtime import LOOPBACK, running_stack
+from serving.runtime import running_stack
 from serving.settings import load_settings
 
 # Seconds between two looks at whether Ray Serve itself still runs.
@@ -42,12 +42,13 @@ def serve(config: Path | None) -> None:
                     grpc_port=stack.grpc_port,
                     ray_address=stack.ray_address,
                     metrics_port=stack.metrics_port,
+                    edge_metrics_port=stack.edge_metrics_port,
                 ),
                 settings.server.run_file,
             )
             try:
                 click.echo(
-                    f"serving on {LOOPBACK}:{stack.grpc_port} "
+                    f"serving on {settings.server.host}:{stack.grpc_port} "
                     f"after {time.monotonic() - began:.1f} s; Ctrl-C stops"
                 )
                 while not stop.wait(LOOK_PERIOD_S):

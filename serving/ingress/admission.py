@@ -13,12 +13,16 @@ refused as well, and the more important ones still find room.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from serving.errors import Overloaded
 from serving.settings import AdmissionSettings
+
+# So full, the limit may well be felt at the edge, where the least important calls get less of it.
+_NEARLY_FULL = 0.7
+_TELL_AGAIN_S = 1.0
 
 
 class Priority(Enum):
@@ -30,6 +34,27 @@ class Priority(Enum):
     TALK = 0.9
     # Somebody is about to buy, or has done something that must not be lost.
     BUY = 1.0
+
+
+# Let in whatever the load, and not counted: all methods of a service.
+UNLIMITED = (
+    "/cartwright.v1.Models/",
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+)
+# By the path of the method.
+PRIORITIES: Mapping[str, Priority] = {
+    "/cartwright.v1.Agent/Converse": Priority.TALK,
+    "/cartwright.v1.Agent/ConverseStream": Priority.TALK,
+    "/cartwright.v1.Agent/Understand": Priority.TALK,
+    "/cartwright.v1.Agent/Answer": Priority.TALK,
+    "/cartwright.v1.Agent/Recommend": Priority.BROWSE,
+    "/cartwright.v1.Agent/Decide": Priority.BUY,
+    "/cartwright.v1.Events/RecordEvents": Priority.BUY,
+    "/cartwright.v1.Knowledge/UpsertArticles": Priority.TALK,
+    "/cartwright.v1.Knowledge/DeleteArticles": Priority.TALK,
+    "/cartwright.v1.Knowledge/ListArticles": Priority.TALK,
+}
 
 
 @dataclass(kw_only=True)
@@ -64,8 +89,11 @@ class Admission:
         self._ratios = 0.0
         # Until then the limit does not fall again.
         self._fallen_until_s = 0.0
-        # Whether the limit kept somebody out in this window.
+        # Whether the limit kept somebody out in this window, or the edge may have done so for it.
         self._felt = False
+        # What was last told, and when.
+        self._told = 0
+        self._told_s = -math.inf
         self._stats = AdmissionStats()
 
     @property
@@ -99,6 +127,8 @@ class Admission:
                 self._settings.retry_after_ms,
             )
         self._in_flight += 1
+        if self._in_flight >= int(self.limit * _NEARLY_FULL):
+            self._felt = True
         self._stats.admitted[priority.name] += 1
 
     def leave(self, latency_ms: float, objective_ms: float) -> None:
@@ -111,6 +141,18 @@ class Admission:
         if now_s >= self._window_ends_s:
             self._adapt(now_s)
             self._window_ends_s = now_s + self._settings.window_ms / 1000.0
+
+    def news(self) -> int | None:
+        """The limit if whoever keeps it in front of this process has to be told, else None.
+
+        That is when it has changed, and now and then because the other side may have forgotten it.
+        """
+        now_s = self._clock()
+        limit = self.limit
+        if limit == self._told and now_s - self._told_s < _TELL_AGAIN_S:
+            return None
+        self._told, self._told_s = limit, now_s
+        return limit
 
     def _adapt(self, now_s: float) -> None:
         settings = self._settings

@@ -15,7 +15,7 @@ from serving.assembly import Pipelines
 from serving.context import RequestContext
 from serving.errors import CartwrightError, Overloaded
 from serving.ingress import decode, encode
-from serving.ingress.admission import Admission, Priority
+from serving.ingress.admission import PRIORITIES, Admission
 from serving.ingress.call import Method, server_stream, unary
 from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, MODELS, Health
 from serving.ingress.models import ModelsView
@@ -44,33 +44,30 @@ class Ingress:
         self.admission = Admission(settings.server.admission)
         deadlines, objectives = settings.deadlines, settings.objectives
 
-        def method(
-            service: str, name: str, deadline_ms: float, objective_ms: float, priority: Priority
-        ) -> Method:
+        def method(service: str, name: str, deadline_ms: float, objective_ms: float) -> Method:
             return Method(
                 service=service,
                 name=name,
                 default_deadline_ms=deadline_ms,
                 objective_ms=objective_ms,
-                priority=priority,
+                priority=PRIORITIES[f"/{service}/{name}"],
                 admission=self.admission,
             )
 
-        browse, talk, buy = Priority.BROWSE, Priority.TALK, Priority.BUY
-        converse = (deadlines.converse_ms, objectives.converse_ms, talk)
-        knowledge = (deadlines.knowledge_ms, objectives.knowledge_ms, talk)
+        converse = (deadlines.converse_ms, objectives.converse_ms)
+        knowledge = (deadlines.knowledge_ms, objectives.knowledge_ms)
         self._converse = method(AGENT, "Converse", *converse)
         self._converse_stream = method(AGENT, "ConverseStream", *converse)
         self._understand = method(
-            AGENT, "Understand", deadlines.understand_ms, objectives.understand_ms, talk
+            AGENT, "Understand", deadlines.understand_ms, objectives.understand_ms
         )
-        self._answer = method(AGENT, "Answer", deadlines.answer_ms, objectives.answer_ms, talk)
+        self._answer = method(AGENT, "Answer", deadlines.answer_ms, objectives.answer_ms)
         self._recommend = method(
-            AGENT, "Recommend", deadlines.recommend_ms, objectives.recommend_ms, browse
+            AGENT, "Recommend", deadlines.recommend_ms, objectives.recommend_ms
         )
-        self._decide = method(AGENT, "Decide", deadlines.decide_ms, objectives.decide_ms, buy)
+        self._decide = method(AGENT, "Decide", deadlines.decide_ms, objectives.decide_ms)
         self._record = method(
-            EVENTS, "RecordEvents", deadlines.record_events_ms, objectives.record_events_ms, buy
+            EVENTS, "RecordEvents", deadlines.record_events_ms, objectives.record_events_ms
         )
         self._upsert = method(KNOWLEDGE, "UpsertArticles", *knowledge)
         self._delete = method(KNOWLEDGE, "DeleteArticles", *knowledge)

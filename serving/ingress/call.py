@@ -15,7 +15,7 @@ from serving.deadline import Deadline
 from serving.errors import DeadlineExceeded, InvalidRequest
 from serving.ingress.admission import Admission, Priority
 from serving.ingress.servicers import Undecodable
-from serving.ingress.status import GrpcContext, answer_with_error
+from serving.ingress.status import GrpcContext, answer_with_error, tell_limit
 from serving.telemetry.spans import arriving_trace, request_span, server_span
 from serving.time_limit import TimeLimit
 
@@ -106,12 +106,18 @@ async def unary(
     try:
         if parent is None:
             with _Accepted(method, request, metadata, trace_id, None) as context:
-                return await work(context)
-        with (
-            request_span(method.service, method.name, trace_id, parent) as opened,
-            _Accepted(method, request, metadata, *opened) as context,
-        ):
-            return await work(context)
+                reply = await work(context)
+        else:
+            with (
+                request_span(method.service, method.name, trace_id, parent) as opened,
+                _Accepted(method, request, metadata, *opened) as context,
+            ):
+                reply = await work(context)
+        if method.admission is not None:
+            limit = method.admission.news()
+            if limit is not None:
+                await tell_limit(grpc_context, limit)
+        return reply
     except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a status here
         answer_with_error(grpc_context, error)
         return empty()

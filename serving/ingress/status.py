@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from serving.edge.haproxy import LIMIT_HEADER
 from serving.errors import (
     ERROR_ID_KEY,
     RETRY_AFTER_KEY,
@@ -35,6 +36,16 @@ class GrpcContext(Protocol):
 
     def invocation_metadata(self) -> Any:
         """Metadata of the caller as pairs."""
+
+
+async def tell_limit(grpc_context: GrpcContext, limit: int) -> None:
+    """Tells the edge, in a header of the reply, how many calls may be in flight here.
+
+    Ray Serve's own context cannot; then the edge keeps to the highest limit.
+    """
+    send = getattr(grpc_context, "send_initial_metadata", None)
+    if send is not None:
+        await send(((LIMIT_HEADER, str(limit)),))
 
 
 def as_cartwright_error(error: Exception) -> CartwrightError:

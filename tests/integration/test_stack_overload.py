@@ -75,14 +75,14 @@ class Callers:
             await self.call(method)
 
 
-def gauges(metrics_port: int) -> dict[str, float]:
-    """Largest value of each of our gauges without a model."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as answer:
+def metrics(port: int, prefix: str, tag: str = "") -> dict[str, float]:
+    """Largest value of each metric with this beginning and tag, without the beginning."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     found: dict[str, float] = {}
     for line in lines:
-        if line.startswith("ray_cartwright_"):
-            name = line.split("{")[0].removeprefix("ray_cartwright_")
+        if line.startswith(prefix) and tag in line:
+            name = line.split("{")[0].removeprefix(prefix)
             found[name] = max(found.get(name, 0.0), float(line.rsplit(" ", 1)[1]))
     return found
 
@@ -100,11 +100,13 @@ async def test_browsers_are_refused_and_the_till_stays_open(small_stack: LocalSt
             assert await callers.call("Decide") is grpc.StatusCode.OK
         shown: dict[str, float] = {}
 
-        async def refused_is_published() -> bool:
-            shown.update(await asyncio.to_thread(gauges, run_file.metrics_port))
-            return shown.get("requests_refused_total", 0.0) > 0
+        async def load_is_published() -> bool:
+            shown.update(await asyncio.to_thread(metrics, run_file.metrics_port, "ray_cartwright_"))
+            return shown.get("requests_in_flight", 0.0) > 0
 
-        await until(refused_is_published, 60.0)
+        await until(load_is_published, 60.0)
+        at_the_edge = metrics(run_file.edge_metrics_port, "haproxy_frontend_", "grpc_frontend")
+        behind = metrics(run_file.edge_metrics_port, "haproxy_backend_", '"grpc-cartwright"')
         callers.stop = True
         await asyncio.gather(*loops)
         # As soon as the load is gone, nobody is refused any more.
@@ -115,6 +117,10 @@ async def test_browsers_are_refused_and_the_till_stays_open(small_stack: LocalSt
         ("Recommend", EXHAUSTED),
     }
     assert callers.retry_after == {"123"}
+    # Who was refused was so by HAProxy, before any replica heard of it; and nobody queues there.
+    assert at_the_edge["intercepted_requests_total"] > 50
+    assert behind["max_sessions"] <= LIMIT
+    assert behind["max_queue"] == 0
     assert 0 < shown["requests_in_flight"] <= LIMIT
     assert shown["requests_in_flight_limit"] == LIMIT
     assert shown["model_calls_waiting"] <= LIMIT

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.bench.aims import NULL, RAY_DEFAULTS, STACK, aims, failures
+from loadtest.bench.aims import NULL, OVERLOAD, RAY_DEFAULTS, STACK, aims, failures
 from loadtest.bench.batches import Counts, parse_counts, rows_per_execution, rows_per_request
 from loadtest.bench.cpu import is_model, is_ray, kind_of
 from loadtest.bench.document import BEGIN, END, UnusableDocument, with_block
@@ -179,9 +179,17 @@ def test_aims_that_are_met() -> None:
             point("Ray Serve echo", requests=2000),
             point(STACK, load="open"),
             point(STACK, "Converse", load="open"),
+            *(
+                point(OVERLOAD, method, load=load, **refusals)
+                for method in ("Understand", "Recommend", "Converse")
+                for load, refusals in (
+                    ("closed", {}),
+                    ("open", {"requests": 950, "refused": 5, "refused_p99_ms": 19.0}),
+                )
+            ),
         )
     )
-    assert [aim.met for aim in found] == [True] * 8
+    assert [aim.met for aim in found] == [True] * 17
 
 
 def test_aims_that_are_missed_and_those_that_were_not_measured() -> None:
@@ -190,10 +198,24 @@ def test_aims_that_are_missed_and_those_that_were_not_measured() -> None:
             point(STACK, requests=890, cpu_ms={"replica": 0.59, "Ray: GCS": 0.02}),
             point(RAY_DEFAULTS, "serve.batch", requests=300),
             point(STACK, load="open", p99_ms=31.0),
+            point(OVERLOAD),
+            point(
+                OVERLOAD,
+                load="open",
+                requests=890,
+                p99_ms=301.0,
+                refused=5,
+                refused_p99_ms=20.1,
+            ),
+            # Nobody was refused: it was no overload.
+            point(OVERLOAD, "Converse"),
+            point(OVERLOAD, "Converse", load="open"),
         )
     )
     assert [aim.verdict for aim in found] == [
-        *("not measured", "no", "no", "not measured", "no", "not measured", "no", "not measured")
+        *("not measured", "no", "no", "not measured", "no", "not measured", "no", "not measured"),
+        *["no"] * 3,
+        *["not measured"] * 6,
     ]
 
 

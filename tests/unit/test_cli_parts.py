@@ -233,6 +233,7 @@ def test_run_file_comes_back(tmp_path: Path) -> None:
         "grpc_port": 9000,
         "ray_address": "127.0.0.1:6379",
         "metrics_port": 0,
+        "edge_metrics_port": 0,
         "pid": os.getpid(),
     }
     assert read_run_file(path) == run

@@ -123,3 +123,35 @@ def test_a_limit_that_nobody_felt_does_not_move() -> None:
         clock.now_s += 0.2
         door.leave(1.0, 200.0)
     assert door.limit == low
+
+
+def test_the_limit_rises_as_well_when_the_edge_keeps_calls_out() -> None:
+    clock = Clock()
+    door = admission(clock)
+    settle(door, clock, 50, 100)
+    while door.in_flight:
+        door.leave(1.0, 200.0)
+    low = door.limit
+    # The edge lets browsers take eight tenths of what it was told; nobody is refused here.
+    for _ in range(50):
+        inside = int(door.limit * 0.8)
+        for _ in range(inside):
+            door.enter(Priority.BROWSE)
+        clock.now_s += 0.2
+        for _ in range(inside):
+            door.leave(1.0, 200.0)
+    assert door.limit > low + 10
+
+
+def test_the_limit_is_told_when_it_moves_and_now_and_then() -> None:
+    clock = Clock()
+    door = admission(clock)
+    assert door.news() == 40
+    assert door.news() is None
+    settle(door, clock, 50, 5)
+    assert door.news() == door.limit < 40
+    assert door.news() is None
+    clock.now_s += 0.9
+    assert door.news() is None
+    clock.now_s += 0.2
+    assert door.news() == door.limit
