@@ -6,7 +6,7 @@
 pads calls that it joins (see `serving.triton.batches`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -16,6 +16,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from serving.errors import StartupError
+from serving.models.word_memory import WordMemory, is_plain
 
 # No tokenizer in use makes fewer tokens than one for so many characters of ordinary text. What lies
 # beyond `max_length` times this is cut off before the work, which keeps the work bounded.
@@ -45,20 +46,24 @@ class TokenBatch:
 
 
 class EncodedText:
-    """One tokenized text. The spans are read off only when somebody asks for them."""
+    """One tokenized text. The spans are found only when somebody asks for them."""
 
-    __slots__ = ("_encoding",)
+    __slots__ = ("_batch", "_encode", "_text")
 
-    def __init__(self, encoding: tokenizers.Encoding) -> None:
-        self._encoding = encoding
+    def __init__(
+        self, text: str, batch: TokenBatch, encode: Callable[[str], tokenizers.Encoding]
+    ) -> None:
+        self._text = text
+        self._batch = batch
+        self._encode = encode
 
     def batch(self) -> TokenBatch:
         """A batch of one row."""
-        return _batch((self._encoding,))
+        return self._batch
 
     def pieces(self) -> list[tuple[int, Piece]]:
         """(column, piece) of every token that stands for some of the text, in order."""
-        encoding = self._encoding
+        encoding = self._encode(self._text)
         return [
             (column, Piece(start_char=start, end_char=end, word=word))
             for column, (word, (start, end)) in enumerate(
@@ -88,6 +93,9 @@ class Tokenizer:
         inner.enable_padding(pad_id=pad_id, pad_token=pad_token)
         self._inner = inner
         self._max_chars = max_length * _CHARS_PER_TOKEN
+        self._words = WordMemory.of(inner, max_length)
+        # Masks of single texts by their length; they are never written to.
+        self._ones = [np.ones((1, length), np.int64) for length in range(max_length + 1)]
 
     @classmethod
     def from_file(cls, path: Path, max_length: int) -> Self:
@@ -105,11 +113,20 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenizes a batch, without the spans of its pieces."""
+        if len(texts) == 1:
+            return self.encode_one(texts[0]).batch()
         return _batch(self._inner.encode_batch_fast([self._safe(text) for text in texts]))
 
-    def encode_one(self, text: str) -> "EncodedText":
-        """Tokenizes one text."""
-        return EncodedText(self._inner.encode(self._safe(text)))
+    def encode_one(self, text: str) -> EncodedText:
+        """Tokenizes one text; plain ones out of words that came before."""
+        if self._words is not None and len(text) <= self._max_chars and is_plain(text):
+            ids = self._words.ids(text)
+            batch = TokenBatch(
+                input_ids=np.array((ids,), np.int64), attention_mask=self._ones[len(ids)]
+            )
+            return EncodedText(text, batch, self._inner.encode)
+        safe = self._safe(text)
+        return EncodedText(safe, _batch((self._inner.encode(safe),)), self._inner.encode)
 
     def _safe(self, text: str) -> str:
         """Text that the library takes: bounded, and each lone surrogate replaced by a "?"."""

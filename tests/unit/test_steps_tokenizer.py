@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 
 from serving.errors import StartupError
 from serving.models.tokenizer import Tokenizer
+from serving.models.word_memory import WordMemory, is_plain
 from tests.fakes.tokens import small_tokenizer
 
 TOKENIZER = Tokenizer(small_tokenizer(["where", "order"]), max_length=64)
@@ -118,3 +120,46 @@ def test_the_pretrained_tokenizer_keeps_to_code_points() -> None:
     assert by_word[7] == "Crème"
     # Whatever file padding it came with (this one: always to 128), ours is what counts.
     assert tokenizer.encode(["short"]).input_ids.shape == (1, 3)
+
+
+# ---- the memory for words ------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    ["where", "order", "ORDER", "o'clock", "a.b", "#12345", "mugs?", "", "x" * 70]
+)
+PLAIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60)
+
+
+@given(st.one_of(st.lists(WORDS, max_size=40).map(" ".join), PLAIN, st.text(max_size=40)))
+def test_ids_out_of_words_are_those_of_the_whole_text(text: str) -> None:
+    # A batch of two goes to the tokenizer itself.
+    whole = TOKENIZER.encode([text, text])
+    for _ in range(2):
+        alone = TOKENIZER.encode_one(text).batch()
+        assert alone.input_ids.dtype == alone.attention_mask.dtype == np.int64
+        assert np.array_equal(alone.input_ids, whole.input_ids[:1])
+        assert np.array_equal(alone.attention_mask, whole.attention_mask[:1])
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("where is my order?", True),
+        ("where is [SEP] order", False),
+        ("where\tis", False),
+        ("a\x1cb", False),
+        ("où", False),
+        ("", True),
+    ],
+)
+def test_only_texts_whose_words_stand_alone_are_taken_apart(text: str, plain: bool) -> None:
+    assert is_plain(text) == plain
+
+
+def test_a_tokenizer_of_another_kind_is_asked_each_time() -> None:
+    inner = small_tokenizer(["where"])
+    assert WordMemory.of(inner, 64) is not None
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    assert WordMemory.of(inner, 64) is None
+    other = Tokenizer(inner, max_length=64)
+    assert other.encode_one("where").batch().input_ids.shape == (1, 3)
