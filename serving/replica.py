@@ -4,6 +4,7 @@ registry (or URLs) ─▶ HostDirectory ─▶ TritonModelClient ─▶ steps �
 """
 
 import asyncio
+import gc
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from serving.telemetry.setup import configure_tracing, flush_tracing
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import Changes, HostDirectory, StaticHosts
 
+_GARBAGE_THRESHOLDS = (20_000, 20, 50)
 # Models that read nothing but a text.
 TEXT_MODELS = (understand.MODEL, encode.MODEL)
 
@@ -78,6 +80,9 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         steps = build_steps(assets, models, stores)
         # Read now, so that the first request does not pay for it.
         await steps.catalogue.current()
+        # A request makes thousands of objects and hardly a cycle: looking for some after every 700,
+        # as is the default, costs a twentieth of the process. Ray Serve freezes what is there now.
+        gc.set_threshold(*_GARBAGE_THRESHOLDS)
         return Replica(
             settings=settings,
             assets=assets,

@@ -133,7 +133,7 @@ def _null(m: Materials) -> Variant:
     repository = null_model.make_null_repository(m.repository, m.folder / "null_repository")
     return Variant(
         name=aims.NULL,
-        start=_starts_stack(m, repository, stack.INLINE),
+        start=_starts_stack(m, repository, stack.ONE_AT_A_TIME),
         # Any intent is right: there is nothing behind it.
         cases=(Case(workload=workloads.understand(m.texts, {}), levels=m.plan.levels),),
     )

@@ -20,6 +20,8 @@ _LIMITS = {
     "CARTWRIGHT_DEPLOYMENTS__STEP__MAX_QUEUED_REQUESTS": str(2 * _MOST_IN_FLIGHT),
 }
 INLINE: Mapping[str, str] = {}
+# Behind a model that answers at once, a second batch under way only makes both smaller.
+ONE_AT_A_TIME: Mapping[str, str] = {"CARTWRIGHT_TRITON__COALESCING__MAX_UNDER_WAY": "1"}
 DEPLOYMENTS: Mapping[str, str] = {
     f"CARTWRIGHT_PLACEMENT__{step.upper()}": "deployment" for step in PlacementSettings.model_fields
 }
