@@ -11,10 +11,17 @@ from loadtest.bench.catalogue import NAMES
 from loadtest.bench.children import ROOT
 from loadtest.bench.compare import compare, only_in_one
 from loadtest.bench.document import UnusableDocument, write_block
-from loadtest.bench.measure import FOLDER, LIMIT, measure
+from loadtest.bench.measure import FOLDER, LIMIT, measure, profile_stack
 from loadtest.bench.plan import FULL, QUICK, Plan
 from loadtest.bench.plots import write_plots
-from loadtest.bench.report import about_line, changes_table, markdown, print_tables, tables
+from loadtest.bench.report import (
+    about_line,
+    changes_table,
+    markdown,
+    print_tables,
+    profile_table,
+    tables,
+)
 from loadtest.bench.results import Results, UnreadableResults
 from loadtest.bench.servers import serve
 from loadtest.bench.summary import Summary, summarise
@@ -81,6 +88,21 @@ def run(
     for line in found:
         click.echo(f"FAILED {line}", err=True)
     raise SystemExit(1 if found else 0)
+
+
+@main.command("profile")
+@click.option("--method", default="Understand", help="Understand, Answer, Recommend or Converse.")
+@click.option("--in-flight", type=click.IntRange(min=1), default=64)
+@click.option("--seconds", type=click.FloatRange(min=2), default=12.0)
+@click.option("--repository", type=_PATH, default=ROOT / "model_repository")
+@click.option("--shop", type=_PATH, default=ROOT / "var" / "shop")
+def show_profile(method: str, in_flight: int, seconds: float, repository: Path, shop: Path) -> None:
+    """Say where the replica's time goes under a load, in microseconds a request."""
+    try:
+        found = profile_stack(method, in_flight, seconds, repository, shop)
+    except (StartupError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from error
+    print_tables([profile_table(found, f"{method}, {in_flight} in flight")], "")
 
 
 @main.command()

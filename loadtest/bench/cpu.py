@@ -78,6 +78,10 @@ class ServerProcesses:
                 sums[kind] = sums.get(kind, 0.0) + (user + system) / _TICKS_PER_S
         return sums
 
+    def pids(self, kind: str) -> list[int]:
+        """Processes of one kind."""
+        return [process.pid for process in self._stats() if _kind(process.pid) == kind]
+
     def freeze(self) -> None:
         """Stops every process where it is, the oldest first."""
         for process in sorted(self._stats(), key=lambda p: p.started):

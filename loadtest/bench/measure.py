@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from uuid import uuid4
 
 import click
 import numpy as np
@@ -13,9 +14,11 @@ from loadtest.bench import machine
 from loadtest.bench.artifacts import understanding_files
 from loadtest.bench.catalogue import Materials, variants
 from loadtest.bench.children import ROOT
+from loadtest.bench.cpu import ServerProcesses
 from loadtest.bench.limit import bare_limit, settings
-from loadtest.bench.load import load_generator
-from loadtest.bench.plan import Plan
+from loadtest.bench.load import Load, load_generator
+from loadtest.bench.plan import FULL, Plan
+from loadtest.bench.profile import Profile, profile
 from loadtest.bench.reference import intent_indexes
 from loadtest.bench.results import Results
 from loadtest.bench.rounds import Rounds
@@ -25,6 +28,8 @@ from loadtest.bench.texts import TextSet, make_texts
 FOLDER = ROOT / "var" / "bench"
 # Any but the one that models are trained with.
 TEXTS_SEED = 20_261
+# Caches and batches are as they stay by then.
+_PROFILE_WARM_UP_S = 4.0
 # Asked for by name when nothing else is to be measured.
 LIMIT = "limit"
 
@@ -86,6 +91,42 @@ def measure(
         idle=measured.idle,
     )
     return results, measured.complaints
+
+
+def profile_stack(
+    method: str, in_flight: int, seconds: float, repository: Path, shop: Path
+) -> Profile:
+    """Starts the stack and looks where its replica's time goes under one load.
+
+    Raises:
+        StartupError: a model or the shop is not there, or the stack does not start.
+        RuntimeError: the method is none of the benchmark's, or nothing could be sampled.
+    """
+    materials = Materials(
+        plan=FULL,
+        repository=repository,
+        shop=shop,
+        folder=FOLDER,
+        files=understanding_files(repository),
+        texts=make_texts(FULL.texts, TEXTS_SEED).texts,
+        # Whether replies are right is the benchmark's business.
+        expected={},
+    )
+    (stack,) = variants(materials, ["stack"])
+    workloads = {case.label: case.workload for case in stack.cases}
+    if method not in workloads:
+        raise RuntimeError(f"--method: {method!r}: one of {', '.join(workloads)}")
+    mark = uuid4().hex
+    with load_generator() as generator, stack.start(mark) as address:
+        load = Load(
+            address=address,
+            workload=workloads[method],
+            in_flight=in_flight,
+            seconds=seconds,
+            warm_up_s=_PROFILE_WARM_UP_S,
+            run=mark[:8],
+        )
+        return profile(generator, load, ServerProcesses(mark))
 
 
 def _about_texts(texts: TextSet) -> dict[str, object]:

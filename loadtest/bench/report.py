@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 from loadtest.bench.aims import IN_PROCESS, OVERLOAD, Aim
 from loadtest.bench.compare import Change
 from loadtest.bench.cpu import is_model, is_ray
+from loadtest.bench.profile import Profile
 from loadtest.bench.results import Results
 from loadtest.bench.summary import Row, Spread, Summary
 
@@ -252,6 +253,21 @@ def changes_table(changes: Sequence[Change]) -> Table:
             for change in changes
         ),
         left=2,
+    )
+
+
+def profile_table(found: Profile, load: str) -> Table:
+    """Where a replica's time goes."""
+    return Table(
+        title=f"{load}: {found.requests_per_s:.0f} requests/s",
+        columns=("part of the replica", "µs a request", "share"),
+        rows=(
+            *(
+                (part, f"{us:.0f}", f"{us / found.cpu_us:.0%}" if found.cpu_us else "")
+                for part, us in found.rows()
+            ),
+            ("CPU in all", f"{found.cpu_us:.0f}", ""),
+        ),
     )
 
 

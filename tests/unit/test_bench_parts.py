@@ -13,6 +13,8 @@ from loadtest.bench.batches import Counts, parse_counts, rows_per_execution, row
 from loadtest.bench.cpu import is_model, is_ray, kind_of
 from loadtest.bench.document import BEGIN, END, UnusableDocument, with_block
 from loadtest.bench.limit import make_batches, settings
+from loadtest.bench.profile import UNLOCKED, Profile, booked
+from loadtest.bench.report import profile_table
 from loadtest.bench.results import IdlePoint, Point, Results, UnreadableResults
 from loadtest.bench.rounds import rotated
 from loadtest.bench.summary import Summary, summarise
@@ -260,3 +262,36 @@ def test_a_block_is_replaced_and_what_is_around_it_stays() -> None:
 def test_a_document_with_half_a_block_is_left_alone(text: str) -> None:
     with pytest.raises(UnusableDocument, match=r"d\.md"):
         with_block(text, "x", "d.md")
+
+
+# ---- profile ---------------------------------------------------------------------------------
+
+
+def test_samples_are_booked_to_the_deepest_frame_that_is_ours() -> None:
+    root = "Thread.run (threading.py:982)"
+    step = "Understand.__call__ (serving/steps/understand.py:62)"
+    lines = [
+        f"{root} 3",
+        f"{root};{step};Tokenizer.encode_one (serving/models/tokenizer.py:112) 5",
+        f"{root};{step};sum (numpy/core/_methods.py:49) 7",
+        f"{root};UnaryUnaryCall._invoke (grpc/aio/_call.py:583) 2",
+        f"{root};Handle._run (asyncio/events.py:80) 1",
+        f"{root};<lambda> (serving/steps/rank.py) 4",
+    ]
+    assert dict(booked(lines)) == {
+        "the loop's and gRPC's server code in C": 3,
+        "tokenizer": 5,
+        "step understand": 7,
+        "gRPC call to Triton": 2,
+        "library asyncio": 1,
+        "steps of recommendations": 4,
+    }
+
+
+def test_what_is_not_in_the_samples_is_outside_the_lock() -> None:
+    found = Profile(requests_per_s=100.0, cpu_us=50.0, parts_us={"a": 10.0, "b": 25.0})
+    assert found.rows() == [("b", 25.0), ("a", 10.0), (UNLOCKED, 15.0)]
+    shown = profile_table(found, "Understand, 64 in flight")
+    assert shown.title == "Understand, 64 in flight: 100 requests/s"
+    assert shown.rows[0] == ("b", "25", "50%")
+    assert shown.rows[-1] == ("CPU in all", "50", "")
