@@ -99,6 +99,8 @@ class Summary:
 
     rows: tuple[Row, ...]
     limits: tuple[LimitRow, ...]
+    # The one that shares are of; None if it was not measured by itself.
+    limit: LimitRow | None
     # Cores with nobody calling, by variant and kind of process.
     idle: dict[str, dict[str, float]]
     # The bare work beside every load, texts a second.
@@ -112,6 +114,21 @@ class Summary:
             ):
                 return row
         return None
+
+    def fastest(self, *orders: str) -> LimitRow | None:
+        """The fastest bare work of the limit's artifact in one of these orders.
+
+        Without any: one text after the other, where there is nothing to order.
+        """
+        if self.limit is None:
+            return None
+        rows = [
+            row
+            for row in self.limits
+            if row.artifact == self.limit.artifact
+            and (row.batch > 1 and row.order in orders if orders else row.batch == 1)
+        ]
+        return max(rows, key=lambda row: row.texts_per_s.median, default=None)
 
     def peak(self, variant: str, method: str) -> Row | None:
         """The closed load with the highest throughput; None if there was none."""
@@ -136,9 +153,11 @@ def summarise(results: Results) -> Summary:
         key=lambda r: (variants.index(r.variant), methods.index(r.method), r.load, r.in_flight)
     )
     beside = [limit for p in results.points for limit in (p.limit_before, p.limit_after)]
+    limit = limits.get(results.limit_setting)
     return Summary(
         rows=tuple(rows),
         limits=tuple(_limit_row(group) for group in limits.values()),
+        limit=None if limit is None else _limit_row(limit),
         idle=_idle(results.idle),
         calibrations=spread(beside or [0.0]),
     )
