@@ -96,23 +96,26 @@ def running_stack(settings: Settings) -> Iterator[RunningStack]:
         edge_metrics_port = 0
         if settings.server.ha_proxy:
             edge_metrics_port = settings.server.edge_metrics_port or free_port()
-        environment = ray_environment(settings, folder, edge_metrics_port)
-        if settings.server.ha_proxy:
-            program = write_program(folder / "haproxy", APPLICATION, settings.server)
-            environment["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
-        export_environment(environment)
+        export_environment(ray_environment(settings, folder, APPLICATION, edge_metrics_port))
         yield _start(settings, edge_metrics_port, cleanup)
 
 
-def ray_environment(settings: Settings, folder: Path, edge_metrics_port: int) -> dict[str, str]:
-    """Environment of Ray and its workers; `folder` takes HAProxy's files.
+def ray_environment(
+    settings: Settings, folder: Path, application: str, edge_metrics_port: int
+) -> dict[str, str]:
+    """Environment of Ray and its workers, for one application; `folder` takes HAProxy's files.
 
     HAProxy's files and ports are fixed in Ray Serve's defaults, which would let two stacks on one
     machine break each other.
     """
     replica_http = _free_range(2 * REPLICA_PORTS, settings.server.grpc_port)
     replica_grpc = replica_http + REPLICA_PORTS
+    edge = {}
+    if settings.server.ha_proxy:
+        program = write_program(folder / "haproxy", application, settings.server)
+        edge["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
     return {
+        **edge,
         "RAY_SERVE_ENABLE_HA_PROXY": str(int(settings.server.ha_proxy)),
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": str(int(settings.server.throughput_optimized)),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.server.drain_s),

@@ -18,6 +18,7 @@ from serving.settings import Settings, export_environment
 DEFAULTS, ECHO = "ray-defaults", "ray-echo"
 # Names of the applications: a caller chooses by the metadata `application`.
 PLAIN, BATCHED = "plain", "batched"
+ECHO_APPLICATION = "echo"
 # Callers that a replica works for at once; Ray Serve's default of 5 would keep batches small.
 _MOST_IN_FLIGHT = 512
 _SERVICER = "serving.protos.commerce_pb2_grpc.add_AgentServicer_to_server"
@@ -50,7 +51,7 @@ def serve_echo() -> None:
     def applications() -> Mapping[str, object]:
         from loadtest.bench.ray_apps import Echo, application
 
-        return {"echo": application(Echo, "Echo", max_ongoing_requests=_MOST_IN_FLIGHT)}
+        return {ECHO_APPLICATION: application(Echo, "Echo", max_ongoing_requests=_MOST_IN_FLIGHT)}
 
     with ExitStack() as cleanup:
         _environment(cleanup, ha_proxy=True, throughput_optimized=True)
@@ -61,14 +62,18 @@ def _environment(cleanup: ExitStack, *, ha_proxy: bool, throughput_optimized: bo
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
     settings = Settings()
-    settings = settings.model_copy(
+    server = settings.server.model_copy(
         update={
-            "server": settings.server.model_copy(
-                update={"ha_proxy": ha_proxy, "throughput_optimized": throughput_optimized}
-            )
+            "ha_proxy": ha_proxy,
+            "throughput_optimized": throughput_optimized,
+            # The same edge as the stack's, and the same limits as there: none that is felt.
+            "admission": settings.server.admission.model_copy(
+                update={"max_in_flight": _MOST_IN_FLIGHT}
+            ),
         }
     )
-    export_environment(ray_environment(settings, folder))
+    settings = settings.model_copy(update={"server": server})
+    export_environment(ray_environment(settings, folder, ECHO_APPLICATION, free_port()))
 
 
 def _serve(cleanup: ExitStack, applications: Applications) -> None:
