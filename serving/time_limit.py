@@ -113,8 +113,16 @@ _of_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Moments]" = (
 )
 
 
+# A process has one loop nearly always: the last one asked for, and its moments.
+_last: "tuple[weakref.ref[asyncio.AbstractEventLoop], _Moments] | None" = None
+
+
 def _moments(loop: asyncio.AbstractEventLoop) -> _Moments:
+    global _last
+    if _last is not None and _last[0]() is loop:
+        return _last[1]
     moments = _of_loop.get(loop)
     if moments is None:
         moments = _of_loop[loop] = _Moments(loop)
+    _last = (weakref.ref(loop), moments)
     return moments

