@@ -1,12 +1,12 @@
 """Token ids of plain texts, without asking the tokenizer library.
 
 BERT's rules (clean, lower-case, split at blanks and punctuation, then WordPiece) treat each word
-and each mark by itself. So the ids of a text are those of its pieces one after the other; most pieces
-came before and are remembered, and the rest take a few look-ups in the vocabulary. The library does
-the same, but lets go of Python's lock for it and has to wait to get it back: under load that costs
-several times the work. Plain means printable ASCII without square brackets: there nothing is
-dropped between words, and "[SEP]" in a text is a token of its own. Everything else goes to the
-library, and a property test holds the two against each other.
+and each mark by itself. So the ids of a text are those of its pieces one after the other; most
+pieces came before and are remembered, and the rest take a few look-ups in the vocabulary. The
+library does the same, but lets go of Python's lock for it and has to wait to get it back: under
+load that costs several times the work. Plain means printable ASCII without square brackets: there
+nothing is dropped between words, and "[SEP]" in a text is a token of its own. Everything else goes
+to the library, and a property test holds the two against each other.
 
 WordPiece: Schuster and Nakajima, "Japanese and Korean voice search", 2012; longest match first.
 """
