@@ -8,27 +8,20 @@ pads calls that it joins (see `serving.triton.batches`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
 from serving.errors import StartupError
-from serving.models.word_memory import WordMemory, is_plain
+from serving.models.word_memory import Piece, WordMemory, is_plain
 
 # No tokenizer in use makes fewer tokens than one for so many characters of ordinary text. What lies
 # beyond `max_length` times this is cut off before the work, which keeps the work bounded.
 _CHARS_PER_TOKEN = 32
-
-
-class Piece(NamedTuple):
-    """One word piece of a text: half-open span in code points, and the word that it is part of."""
-
-    start_char: int
-    end_char: int
-    word: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +41,11 @@ class TokenBatch:
 class EncodedText:
     """One tokenized text. The spans are found only when somebody asks for them."""
 
-    __slots__ = ("_batch", "_encode", "_text")
+    __slots__ = ("_batch", "_find")
 
-    def __init__(
-        self, text: str, batch: TokenBatch, encode: Callable[[str], tokenizers.Encoding]
-    ) -> None:
-        self._text = text
+    def __init__(self, batch: TokenBatch, find: Callable[[], list[tuple[int, Piece]]]) -> None:
         self._batch = batch
-        self._encode = encode
+        self._find = find
 
     def batch(self) -> TokenBatch:
         """A batch of one row."""
@@ -63,14 +53,7 @@ class EncodedText:
 
     def pieces(self) -> list[tuple[int, Piece]]:
         """(column, piece) of every token that stands for some of the text, in order."""
-        encoding = self._encode(self._text)
-        return [
-            (column, Piece(start_char=start, end_char=end, word=word))
-            for column, (word, (start, end)) in enumerate(
-                zip(encoding.word_ids, encoding.offsets, strict=True)
-            )
-            if word is not None and start < end
-        ]
+        return self._find()
 
 
 class Tokenizer:
@@ -124,9 +107,9 @@ class Tokenizer:
             batch = TokenBatch(
                 input_ids=np.array((ids,), np.int64), attention_mask=self._ones[len(ids)]
             )
-            return EncodedText(text, batch, self._inner.encode)
-        safe = self._safe(text)
-        return EncodedText(safe, _batch((self._inner.encode(safe),)), self._inner.encode)
+            return EncodedText(batch, partial(self._words.pieces, text))
+        encoding = self._inner.encode(self._safe(text))
+        return EncodedText(_batch((encoding,)), partial(_pieces, encoding))
 
     def _safe(self, text: str) -> str:
         """Text that the library takes: bounded, and each lone surrogate replaced by a "?"."""
@@ -138,3 +121,13 @@ def _batch(encodings: Sequence[tokenizers.Encoding]) -> TokenBatch:
         input_ids=np.array([e.ids for e in encodings], np.int64),
         attention_mask=np.array([e.attention_mask for e in encodings], np.int64),
     )
+
+
+def _pieces(encoding: tokenizers.Encoding) -> list[tuple[int, Piece]]:
+    return [
+        (column, Piece(start_char=start, end_char=end, word=word))
+        for column, (word, (start, end)) in enumerate(
+            zip(encoding.word_ids, encoding.offsets, strict=True)
+        )
+        if word is not None and start < end
+    ]

@@ -13,14 +13,22 @@ WordPiece: Schuster and Nakajima, "Japanese and Korean voice search", 2012; long
 
 import functools
 import re
-from typing import Self
+from typing import NamedTuple, Self
 
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 # The least recently used are forgotten.
 _WORDS_KEPT = 65_536
-_PIECES = re.compile(r"[a-z0-9]+|[^a-z0-9 ]")
+_WORDS = re.compile(r"[a-z0-9]+|[^a-z0-9 ]")
+
+
+class Piece(NamedTuple):
+    """One word piece of a text: half-open span in code points, and the word that it is part of."""
+
+    start_char: int
+    end_char: int
+    word: int
 
 
 def is_plain(text: str) -> bool:
@@ -42,9 +50,9 @@ class WordMemory:
         self._inner = inner
         self._vocabulary: dict[str, int] = inner.get_vocab(with_added_tokens=False)
         self._prefix: str = inner.model.continuing_subword_prefix
-        self._unknown = (self._vocabulary[inner.model.unk_token],)
+        self._unknown = self._vocabulary[inner.model.unk_token]
         self._longest_word: int = inner.model.max_input_chars_per_word
-        self._remembered = functools.lru_cache(_WORDS_KEPT)(self._ids_of_word)
+        self._remembered = functools.lru_cache(_WORDS_KEPT)(self._wordpiece)
 
     def __reduce__(self) -> tuple[type[Self], tuple[tokenizers.Tokenizer, int]]:
         """Pickles without what is remembered."""
@@ -66,29 +74,44 @@ class WordMemory:
         """Token ids of a plain text, truncated, special tokens included."""
         ids = [*self._before]
         remembered = self._remembered
-        for piece in _PIECES.findall(text.lower()):
-            ids += remembered(piece)
+        for word in _WORDS.findall(text.lower()):
+            ids += remembered(word)[0]
         room = self._max_length - len(self._after)
         if len(ids) > room:
             del ids[room:]
         ids += self._after
         return ids
 
-    def _ids_of_word(self, word: str) -> tuple[int, ...]:
-        """WordPiece: the longest beginning that is known, then the longest of the rest …"""
-        if len(word) > self._longest_word:
-            return self._unknown
+    def pieces(self, text: str) -> list[tuple[int, Piece]]:
+        """(column, piece) of the tokens of a plain text, truncated, without the special ones."""
+        first = len(self._before)
+        found: list[tuple[int, Piece]] = []
+        for number, word in enumerate(_WORDS.finditer(text.lower())):
+            start = begun = word.start()
+            for end in self._remembered(word[0])[1]:
+                found.append((first + len(found), Piece(begun, start + end, number)))
+                begun = start + end
+        del found[self._max_length - first - len(self._after) :]
+        return found
+
+    def _wordpiece(self, word: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Ids of a word's pieces and where each ends: the longest known beginning, and so on."""
         vocabulary = self._vocabulary
         ids: list[int] = []
+        ends: list[int] = []
         start = 0
-        while start < len(word):
+        while start < len(word) <= self._longest_word:
             prefix = self._prefix if start else ""
             for end in range(len(word), start, -1):
                 found = vocabulary.get(prefix + word[start:end])
                 if found is not None:
                     break
             else:
-                return self._unknown
+                break
             ids.append(found)
+            ends.append(end)
             start = end
-        return tuple(ids)
+        if start < len(word):
+            # Too long, or spelt with something unknown: one token for all of it.
+            return (self._unknown,), (len(word),)
+        return tuple(ids), tuple(ends)

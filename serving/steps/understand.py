@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from serving.context import RequestContext
 from serving.models.client import ModelClient
-from serving.models.tokenizer import EncodedText, Piece, Tokenizer
+from serving.models.tokenizer import EncodedText, Tokenizer
+from serving.models.word_memory import Piece
 from serving.steps.outputs import finite, most_probable, softmax
 from serving.types import Sentiment, Slot, Understanding
 

@@ -144,6 +144,7 @@ def test_ids_out_of_words_are_those_of_the_whole_text(text: str) -> None:
         assert alone.input_ids.dtype == alone.attention_mask.dtype == np.int64
         assert np.array_equal(alone.input_ids, whole.input_ids[:1])
         assert np.array_equal(alone.attention_mask, whole.attention_mask[:1])
+    assert TOKENIZER.encode_one(text).pieces() == TOKENIZER.encode_one(f"{text}\t").pieces()
 
 
 def test_the_pretrained_tokenizer_is_followed_as_well(pretrained: Tokenizer) -> None:
@@ -158,6 +159,8 @@ def test_the_pretrained_tokenizer_is_followed_as_well(pretrained: Tokenizer) -> 
     for text in texts:
         alone = pretrained.encode_one(text).batch().input_ids
         assert np.array_equal(alone, pretrained.encode([text, text]).input_ids[:1]), text
+        # Another kind of blank is the same text for the library, and not plain.
+        assert pretrained.encode_one(text).pieces() == pretrained.encode_one(f"{text}\t").pieces()
 
 
 @pytest.mark.parametrize(

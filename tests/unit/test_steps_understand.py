@@ -11,7 +11,8 @@ from serving.deadline import Deadline
 from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
 from serving.errors import ModelContractViolated, ModelUnavailable
 from serving.models.client import Tensors
-from serving.models.tokenizer import Piece, Tokenizer
+from serving.models.tokenizer import Tokenizer
+from serving.models.word_memory import Piece
 from serving.steps.understand import (
     Understand,
     UnderstandingLabels,

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from model_build.data.types import LabelledUtterance, SlotSpan
 from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
-from serving.models.tokenizer import Piece, Tokenizer
+from serving.models.tokenizer import Tokenizer
+from serving.models.word_memory import Piece
 from serving.types import Sentiment
 
 # Label that trains nothing; PyTorch's cross entropy skips it.
