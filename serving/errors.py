@@ -5,6 +5,8 @@ CartwrightError
 ├── NotFound                 NOT_FOUND            the thing asked for does not exist
 ├── Unauthenticated          UNAUTHENTICATED      no or unknown credentials
 ├── PermissionDenied         PERMISSION_DENIED    known caller, not allowed
+├── FailedPrecondition       FAILED_PRECONDITION  not in the present state; says what would be
+├── Conflict                 ABORTED              somebody else was first; read again
 ├── Overloaded               RESOURCE_EXHAUSTED   shed; carries a retry-after
 ├── DeadlineExceeded         DEADLINE_EXCEEDED    no time left
 ├── Unavailable              UNAVAILABLE          cannot serve now; a retry may succeed
@@ -72,6 +74,18 @@ class PermissionDenied(CartwrightError):
     """The caller is known but may not do this."""
 
     code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class FailedPrecondition(CartwrightError):
+    """The present state does not allow it."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class Conflict(CartwrightError):
+    """Somebody else changed the same thing in the meantime."""
+
+    code = grpc.StatusCode.ABORTED
 
 
 class Overloaded(CartwrightError):

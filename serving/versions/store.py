@@ -1,0 +1,245 @@
+"""The line-ups of all models with everything that ever happened to them, in one SQLite file.
+
+A step is applied to the line-up that its author saw: whoever was overtaken is told by whom. Line-up
+and history change in one transaction, on disk (`synchronous = FULL`) before the call returns. The
+history only grows; the file itself refuses to change or delete an entry.
+"""
+
+import dataclasses
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from serving.errors import Conflict, InvalidRequest, StoreUnavailable
+from serving.versions.lineup import Lineup, Step
+
+FILE_NAME = "versions.sqlite"
+_BUSY_TIMEOUT_S = 5.0
+_LONGEST_TEXT = 1000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS lineups (
+    model TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    lineup TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS history (
+    model TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    author TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    forced INTEGER NOT NULL,
+    lineup TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (model, revision)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS history_is_kept BEFORE DELETE ON history
+BEGIN SELECT RAISE(ABORT, 'history is kept'); END;
+CREATE TRIGGER IF NOT EXISTS history_stays BEFORE UPDATE ON history
+BEGIN SELECT RAISE(ABORT, 'history is kept'); END;
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One step that was taken."""
+
+    model: str
+    # Of the line-up that it made; counts from 1.
+    revision: int
+    # E.g. "canary 10".
+    action: str
+    author: str
+    reason: str
+    # Whether a gate that had failed was overruled.
+    forced: bool
+    # After the step.
+    lineup: Lineup
+    at_ms: int
+
+
+class VersionStore:
+    """One file; any number of processes. Blocking: not for an event loop's thread."""
+
+    def __init__(self, path: Path, *, clock_ms: Callable[[], int] | None = None) -> None:
+        """Makes the file if it is missing.
+
+        Raises:
+            StoreUnavailable: it cannot be made or is something else.
+        """
+        self.path = path
+        self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
+        with self._connected() as connection:
+            connection.executescript(_SCHEMA)
+
+    def read(self, model: str) -> tuple[Lineup, int]:
+        """A model's line-up and its revision; an empty one and 0 if nothing ever happened to it.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with self._connected() as connection:
+            return _read(connection, model)
+
+    def read_all(self) -> dict[str, tuple[Lineup, int]]:
+        """Line-up and revision of every model to which anything ever happened.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with self._connected() as connection:
+            rows = connection.execute("SELECT model, lineup, revision FROM lineups ORDER BY model")
+            return {model: (_parsed(text), revision) for model, text, revision in rows}
+
+    def apply(
+        self,
+        model: str,
+        step: Step,
+        *,
+        action: str,
+        author: str,
+        reason: str,
+        expected_revision: int | None = None,
+        forced: bool = False,
+    ) -> Entry:
+        """Takes a step and writes it down.
+
+        Args:
+            model: whose line-up changes.
+            step: from the present line-up to the next; see `serving.versions.lineup`.
+            action: the step in words, for the history.
+            author: who takes it.
+            reason: why.
+            expected_revision: what the author saw; None takes what is there now.
+            forced: whether a gate that had failed is overruled.
+
+        Raises:
+            InvalidRequest: author or reason says nothing, or too much.
+            Conflict: somebody was faster; names who, and what they did.
+            StepRefused: the line-up does not allow the step.
+            StoreUnavailable: the file cannot be written; nothing was.
+        """
+        for field, text in (("author", author), ("reason", reason)):
+            if not text.strip():
+                raise InvalidRequest(field, "is empty")
+            if len(text) > _LONGEST_TEXT:
+                raise InvalidRequest(field, f"has {len(text)} characters, at most {_LONGEST_TEXT}")
+        with self._connected() as connection, _transaction(connection):
+            lineup, revision = _read(connection, model)
+            if expected_revision is not None and revision != expected_revision:
+                raise _overtaken(connection, model, expected_revision, revision)
+            entry = Entry(
+                model=model,
+                revision=revision + 1,
+                action=action,
+                author=author.strip(),
+                reason=reason.strip(),
+                forced=forced,
+                lineup=step(lineup),
+                at_ms=self._clock_ms(),
+            )
+            _write(connection, entry)
+        return entry
+
+    def history(self, model: str, limit: int = 100) -> list[Entry]:
+        """What happened to a model, the newest first.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with self._connected() as connection:
+            rows = connection.execute(
+                "SELECT revision, action, author, reason, forced, lineup, at_ms FROM history "
+                "WHERE model = ? ORDER BY revision DESC LIMIT ?",
+                (model, limit),
+            ).fetchall()
+        return [
+            Entry(
+                model=model,
+                revision=revision,
+                action=action,
+                author=author,
+                reason=reason,
+                forced=bool(forced),
+                lineup=_parsed(lineup),
+                at_ms=at_ms,
+            )
+            for revision, action, author, reason, forced, lineup, at_ms in rows
+        ]
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own: steps are rare, and a lost process leaves nothing behind."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            with closing(connection):
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"{self.path}: {error}") from error
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing; nobody else writes between reading and writing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _read(connection: sqlite3.Connection, model: str) -> tuple[Lineup, int]:
+    row = connection.execute(
+        "SELECT lineup, revision FROM lineups WHERE model = ?", (model,)
+    ).fetchone()
+    return (Lineup(model=model), 0) if row is None else (_parsed(row[0]), row[1])
+
+
+def _write(connection: sqlite3.Connection, entry: Entry) -> None:
+    text = json.dumps(dataclasses.asdict(entry.lineup))
+    connection.execute(
+        "INSERT INTO lineups (model, revision, lineup) VALUES (?, ?, ?) "
+        "ON CONFLICT (model) DO UPDATE SET revision = excluded.revision, lineup = excluded.lineup",
+        (entry.model, entry.revision, text),
+    )
+    connection.execute(
+        "INSERT INTO history (model, revision, action, author, reason, forced, lineup, at_ms) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry.model,
+            entry.revision,
+            entry.action,
+            entry.author,
+            entry.reason,
+            int(entry.forced),
+            text,
+            entry.at_ms,
+        ),
+    )
+
+
+def _parsed(text: str) -> Lineup:
+    values: dict[str, Any] = json.loads(text)
+    return Lineup(**{**values, "staged": tuple(values["staged"])})
+
+
+def _overtaken(
+    connection: sqlite3.Connection, model: str, expected: int, revision: int
+) -> Conflict:
+    row = connection.execute(
+        "SELECT action, author FROM history WHERE model = ? AND revision = ?", (model, revision)
+    ).fetchone()
+    who = f": {row[1]} did {row[0]!r}" if row else ""
+    return Conflict(f"{model} is at revision {revision}, not {expected}{who}; look again")

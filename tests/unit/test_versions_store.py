@@ -1,0 +1,129 @@
+"""The store of line-ups: durable, one winner, a history that only grows."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from serving.errors import Conflict, InvalidRequest, StoreUnavailable
+from serving.versions import lineup as rules
+from serving.versions.lineup import Lineup, StepRefused
+from serving.versions.store import Entry, VersionStore
+
+MODEL = "understanding"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VersionStore:
+    times = iter(range(1000, 10_000))
+    return VersionStore(tmp_path / "deep" / "versions.sqlite", clock_ms=lambda: next(times))
+
+
+def take(store: VersionStore, name: str, *arguments: float, **more: object) -> Entry:
+    def step(lineup: Lineup) -> Lineup:
+        found: Lineup = getattr(rules, name)(lineup, *arguments)
+        return found
+
+    words = " ".join([name, *(f"{argument:g}" for argument in arguments)])
+    options = {"author": "ada", "reason": "better", **more}
+    return store.apply(MODEL, step, action=words, **options)  # type: ignore[arg-type]
+
+
+def test_what_was_done_is_there_for_others_and_afterwards(store: VersionStore) -> None:
+    assert store.read(MODEL) == (Lineup(model=MODEL), 0)
+    take(store, "stage", 3)
+    take(store, "promote", 3, author=" bob ", reason=" first one ", forced=True)
+    lineup, revision = VersionStore(store.path).read(MODEL)
+    assert (lineup.live, lineup.staged, revision) == (3, (), 2)
+    assert store.read_all() == {MODEL: (lineup, 2)}
+    newest, oldest = store.history(MODEL)
+    assert (newest.action, newest.author, newest.reason) == ("promote 3", "bob", "first one")
+    assert (newest.revision, newest.forced, newest.at_ms, newest.lineup) == (2, True, 1001, lineup)
+    assert (oldest.action, oldest.forced, oldest.lineup.staged) == ("stage 3", False, (3,))
+    assert store.history(MODEL, limit=1) == [newest]
+    assert store.history("ranker") == []
+
+
+def test_whoever_is_overtaken_learns_by_whom(store: VersionStore) -> None:
+    take(store, "stage", 3)
+    _, seen = store.read(MODEL)
+    take(store, "stage", 4, author="bob", expected_revision=seen)
+    with pytest.raises(Conflict, match="revision 2, not 1: bob did 'stage 4'; look again"):
+        take(store, "stage", 5, expected_revision=seen)
+    assert store.read(MODEL)[0].staged == (3, 4)
+
+
+def test_of_many_at_once_one_wins(store: VersionStore) -> None:
+    take(store, "stage", 3)
+    wins: list[int] = []
+    losses: list[Conflict] = []
+    begin = threading.Barrier(8)
+
+    def race(version: int) -> None:
+        begin.wait()
+        try:
+            take(store, "stage", version, expected_revision=1)
+        except Conflict as conflict:
+            losses.append(conflict)
+        else:
+            wins.append(version)
+
+    threads = [threading.Thread(target=partial(race, version)) for version in range(10, 18)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(wins), len(losses)) == (1, 7)
+    assert store.read(MODEL)[0].staged == (3, *wins)
+
+
+def test_a_refused_step_leaves_no_trace(store: VersionStore) -> None:
+    take(store, "stage", 3)
+    with pytest.raises(StepRefused):
+        take(store, "promote", 9)
+    with pytest.raises(InvalidRequest, match="reason: is empty"):
+        take(store, "promote", 3, reason=" ")
+    with pytest.raises(InvalidRequest, match="author: has 1001 characters, at most 1000"):
+        take(store, "promote", 3, author="a" * 1001)
+    assert store.read(MODEL)[1] == len(store.history(MODEL)) == 1
+
+
+def test_the_history_cannot_be_changed(store: VersionStore) -> None:
+    take(store, "stage", 3)
+    connection = sqlite3.connect(store.path)
+    try:
+        for statement in ("DELETE FROM history", "UPDATE history SET author = 'nobody'"):
+            with pytest.raises(sqlite3.IntegrityError, match="history is kept"):
+                connection.execute(statement)
+    finally:
+        connection.close()
+
+
+def test_a_step_survives_a_kill_right_after_it(store: VersionStore) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from serving.versions import lineup
+from serving.versions.store import VersionStore
+store = VersionStore(Path({str(store.path)!r}))
+store.apply({MODEL!r}, lambda at: lineup.stage(at, 7), action="stage 7", author="x", reason="y")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], check=False)
+    assert ended.returncode == -9
+    assert store.read(MODEL)[0].staged == (7,)
+
+
+def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "versions.sqlite"
+    path.write_text("no database " * 100)
+    with pytest.raises(StoreUnavailable, match=r"versions\.sqlite: "):
+        VersionStore(path)
+    folder = tmp_path / "file"
+    folder.write_text("")
+    with pytest.raises(StoreUnavailable, match="file"):
+        VersionStore(folder / "versions.sqlite")
