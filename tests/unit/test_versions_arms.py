@@ -8,6 +8,7 @@ from serving.versions import lineup as rules
 from serving.versions.arms import Arm, Choice, choose, place_of
 from serving.versions.lineup import Lineup
 
+PLACE = 11.7275485599
 CUSTOMERS = [f"customer-{number}" for number in range(20_000)]
 
 

@@ -90,13 +90,15 @@ def test_what_is_refused_says_why() -> None:
 
 @pytest.mark.parametrize("percent", [0.0, -1.0, 100.0, 250.0, float("nan")])
 def test_a_share_that_is_none(percent: float) -> None:
-    with pytest.raises(InvalidRequest, match="percent: must be above 0 and below 100"):
+    with pytest.raises(InvalidRequest) as caught:
         rules.canary(live_with(4), 4, percent)
+    assert caught.value.message.startswith("percent: must be above 0 and below 100")
 
 
 def test_a_number_that_is_no_version() -> None:
-    with pytest.raises(InvalidRequest, match="version: must be at least 1, got 0"):
+    with pytest.raises(InvalidRequest) as caught:
         rules.stage(Lineup(model=MODEL), 0)
+    assert caught.value.message == "version: must be at least 1, got 0"
 
 
 VERSIONS = st.integers(1, 5)
