@@ -1,0 +1,1 @@
+"""Judging a version before and while it goes live."""

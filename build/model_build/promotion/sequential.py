@@ -1,0 +1,179 @@
+"""Is the candidate worse than what is live? Asked as often as one likes, while the answers come in.
+
+Whoever looks at a running experiment again and again and stops at the first bad moment is wrong far
+more often than an ordinary test promises. The bounds here hold at all times at once: however often
+they are looked at, the chance that a share ever leaves its bounds is at most `1 - confidence`.
+
+Each share (of errors, of answers that come too late, of disagreements, of bad feedback) has bounds
+from the mixture martingale of Robbins ("Statistical methods related to the law of the iterated
+logarithm", 1970) with a uniform mixture: after s of n, a value p is excluded once
+
+    B(s + 1, n - s + 1) / (p^s (1 - p)^(n - s))  >=  1 / alpha        (B: the beta function)
+
+which is a martingale that starts at 1 if p is true, so that it ever comes so far with probability
+alpha at most (Ville's inequality). See Howard et al., "Time-uniform, nonparametric, nonasymptotic
+confidence sequences", 2021. What is asked of all measures of both arms shares one alpha
+(Bonferroni).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Shares are found to this much.
+_PRECISION = 1e-7
+
+
+class Verdict(StrEnum):
+    """What the counts so far say."""
+
+    # Some measure is worse than it may be.
+    REJECT = "reject"
+    # Every measure is known to be no worse than it may be.
+    ACCEPT = "accept"
+    # Neither is known yet.
+    GO_ON = "go on"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """So many of so many were bad."""
+
+    bad: int = 0
+    of: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            ValueError: a number is negative, or more are bad than there are.
+        """
+        if not 0 <= self.bad <= self.of:
+            raise ValueError(f"{self.bad} bad of {self.of}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One way of being bad."""
+
+    name: str
+    # By how much the candidate's share may exceed the live version's.
+    margin: float
+    live: Count
+    candidate: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One measure judged."""
+
+    name: str
+    verdict: Verdict
+    # The candidate's share minus the live one's: seen, and the bounds that hold at all times.
+    difference: float
+    low: float
+    high: float
+    margin: float
+
+    @property
+    def text(self) -> str:
+        """In a line, with the figures."""
+        bounds = f"{self.difference:+.2%} ({self.low:+.2%} to {self.high:+.2%})"
+        return f"{self.name}: {self.verdict}: {bounds}, at most {self.margin:+.2%} is taken"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """All measures together."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+
+
+def bounds(count: Count, alpha: float) -> tuple[float, float]:
+    """Bounds of a share that hold at every moment of the counting, with probability 1 - alpha.
+
+    Args:
+        count: what was seen so far.
+        alpha: chance of ever being wrong, above 0 and below 1.
+    """
+    good = count.of - count.bad
+    # ln B(s + 1, n - s + 1) + ln(1 / alpha) is what ln(p^s (1 - p)^(n - s)) must stay above.
+    least = (
+        math.lgamma(count.bad + 1) + math.lgamma(good + 1) - math.lgamma(count.of + 2)
+    ) + math.log(alpha)
+
+    def inside(share: float) -> bool:
+        value = 0.0
+        if count.bad:
+            value += count.bad * math.log(share) if share > 0 else -math.inf
+        if good:
+            value += good * math.log1p(-share) if share < 1 else -math.inf
+        return value > least
+
+    seen = count.bad / count.of if count.of else 0.5
+    return (
+        0.0 if inside(0.0) else _edge(inside, 0.0, seen),
+        1.0 if inside(1.0) else _edge(inside, 1.0, seen),
+    )
+
+
+def judge(measures: Mapping[str, Measure] | list[Measure], alpha: float = 0.05) -> Judgement:
+    """Judges a candidate by all its measures; may be asked again after every single answer.
+
+    Args:
+        measures: with the counts so far.
+        alpha: chance of ever rejecting a candidate that is no worse than it may be, or of ever
+            accepting one that is worse; over all measures.
+
+    Raises:
+        ValueError: there is no measure, or alpha is no probability.
+    """
+    listed = list(measures.values()) if isinstance(measures, Mapping) else measures
+    if not listed:
+        raise ValueError("measures: there is none to judge by")
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha: must be above 0 and below 1, got {alpha}")
+    findings = tuple(_judged(measure, alpha / len(listed)) for measure in listed)
+    verdicts = {finding.verdict for finding in findings}
+    if Verdict.REJECT in verdicts:
+        verdict = Verdict.REJECT
+    else:
+        verdict = Verdict.ACCEPT if verdicts == {Verdict.ACCEPT} else Verdict.GO_ON
+    return Judgement(verdict=verdict, findings=findings)
+
+
+def _judged(measure: Measure, alpha: float) -> Finding:
+    # A share each: both sets of bounds hold at once.
+    live_low, live_high = bounds(measure.live, alpha / 2)
+    low, high = bounds(measure.candidate, alpha / 2)
+    if low - live_high > measure.margin:
+        verdict = Verdict.REJECT
+    elif high - live_low <= measure.margin:
+        verdict = Verdict.ACCEPT
+    else:
+        verdict = Verdict.GO_ON
+    return Finding(
+        name=measure.name,
+        verdict=verdict,
+        difference=_share(measure.candidate) - _share(measure.live),
+        low=low - live_high,
+        high=high - live_low,
+        margin=measure.margin,
+    )
+
+
+def _share(count: Count) -> float:
+    return count.bad / count.of if count.of else 0.0
+
+
+def _edge(inside: Callable[[float], bool], out: float, within: float) -> float:
+    """Where `inside` changes between a share that is out and one that is within."""
+    while abs(out - within) > _PRECISION:
+        middle = (out + within) / 2.0
+        if inside(middle):
+            within = middle
+        else:
+            out = middle
+    return out

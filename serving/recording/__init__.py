@@ -1,0 +1,1 @@
+"""A sample of live requests, masked, for replay."""

@@ -1,0 +1,123 @@
+"""The sequential test: right however often it is asked; and it does find what is bad."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model_build.promotion.sequential import Count, Judgement, Measure, Verdict, bounds, judge
+
+MARGIN = 0.01
+
+
+def errors(live: tuple[int, int], candidate: tuple[int, int], margin: float = MARGIN) -> Measure:
+    return Measure(
+        name="errors",
+        margin=margin,
+        live=Count(bad=live[0], of=live[1]),
+        candidate=Count(bad=candidate[0], of=candidate[1]),
+    )
+
+
+def first_word(
+    rng: np.random.Generator, live: float, candidate: float, *, steps: int, step: int
+) -> tuple[Verdict, int]:
+    """Asks after every `step` answers of each arm; what is said first, and after how many."""
+    bad = rng.binomial(step, (live, candidate), size=(steps, 2)).cumsum(axis=0)
+    for number, (of_live, of_candidate) in enumerate(bad, start=1):
+        seen = number * step
+        verdict = judge([errors((int(of_live), seen), (int(of_candidate), seen))]).verdict
+        if verdict is not Verdict.GO_ON:
+            return verdict, seen
+    return Verdict.GO_ON, steps * step
+
+
+def test_an_equal_candidate_is_hardly_ever_rejected_however_often_one_looks() -> None:
+    rng = np.random.default_rng(7)
+    words = [first_word(rng, 0.02, 0.02, steps=200, step=25)[0] for _ in range(100)]
+    # Promised: at most 5 %. An ordinary test at 5 %, asked 200 times, rejects a third of them.
+    assert words.count(Verdict.REJECT) / len(words) <= 0.02
+
+
+def test_one_at_the_edge_of_what_is_taken_is_hardly_ever_accepted_or_rejected_wrongly() -> None:
+    rng = np.random.default_rng(8)
+    words = [first_word(rng, 0.02, 0.02 + MARGIN, steps=100, step=50)[0] for _ in range(100)]
+    assert words.count(Verdict.REJECT) / len(words) <= 0.05
+    assert words.count(Verdict.ACCEPT) / len(words) <= 0.05
+
+
+@pytest.mark.parametrize(("candidate", "within"), [(1.0, 40), (0.5, 100), (0.2, 300), (0.08, 1800)])
+def test_a_bad_one_is_found_the_sooner_the_worse_it_is(candidate: float, within: int) -> None:
+    rng = np.random.default_rng(9)
+    found = [first_word(rng, 0.01, candidate, steps=1000, step=5) for _ in range(20)]
+    assert {verdict for verdict, _ in found} == {Verdict.REJECT}
+    assert np.median([seen for _, seen in found]) <= within
+
+
+def test_a_good_one_is_accepted_after_enough_answers() -> None:
+    rng = np.random.default_rng(10)
+    found = [first_word(rng, 0.01, 0.01, steps=400, step=100) for _ in range(10)]
+    assert [verdict for verdict, _ in found].count(Verdict.ACCEPT) >= 9
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.floats(0.001, 0.2))
+@settings(max_examples=200, deadline=None)
+def test_bounds_enclose_what_was_seen_and_more_alpha_narrows_them(
+    bad: int, good: int, alpha: float
+) -> None:
+    count = Count(bad=bad, of=bad + good)
+    low, high = bounds(count, alpha)
+    assert 0.0 <= low <= high <= 1.0
+    if count.of:
+        assert low <= bad / count.of <= high
+    else:
+        assert (low, high) == (0.0, 1.0)
+    narrow_low, narrow_high = bounds(count, min(0.9, 2 * alpha))
+    assert low - 1e-6 <= narrow_low <= narrow_high <= high + 1e-6
+
+
+def test_the_bounds_hold_at_all_times_at_once() -> None:
+    rng = np.random.default_rng(11)
+    share, alpha, runs = 0.1, 0.1, 150
+    left = 0
+    for _ in range(runs):
+        bad = rng.binomial(10, share, size=100).cumsum()
+        for number, seen in enumerate(bad, start=1):
+            low, high = bounds(Count(bad=int(seen), of=10 * number), alpha)
+            if not low <= share <= high:
+                left += 1
+                break
+    assert left / runs <= alpha
+
+
+def test_one_bad_measure_is_enough_to_reject_and_all_are_needed_to_accept() -> None:
+    good = errors((10, 100_000), (10, 100_000))
+    bad = errors((0, 1000), (500, 1000))
+    open_yet = errors((0, 3), (0, 3))
+    assert verdict_of(good) is Verdict.ACCEPT
+    assert verdict_of(good, bad) is Verdict.REJECT
+    assert verdict_of(good, open_yet) is Verdict.GO_ON
+    assert verdict_of(bad, open_yet) is Verdict.REJECT
+
+
+def verdict_of(*measures: Measure) -> Verdict:
+    return judge(list(measures)).verdict
+
+
+def test_a_finding_says_its_figures() -> None:
+    judged: Judgement = judge([errors((10, 1000), (200, 1000))])
+    (finding,) = judged.findings
+    assert finding.difference == pytest.approx(0.19)
+    assert finding.low > MARGIN
+    assert finding.text.startswith("errors: reject: +19.00% (+1")
+    assert finding.text.endswith("at most +1.00% is taken")
+
+
+def test_what_cannot_be_is_refused() -> None:
+    for bad, of in ((3, 2), (-1, 2)):
+        with pytest.raises(ValueError, match=f"{bad} bad of {of}"):
+            Count(bad=bad, of=of)
+    with pytest.raises(ValueError, match="measures: there is none"):
+        judge([])
+    with pytest.raises(ValueError, match="alpha: must be above 0 and below 1"):
+        judge([errors((0, 1), (0, 1))], alpha=1.0)
