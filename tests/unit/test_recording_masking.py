@@ -31,7 +31,7 @@ HARD = [
     ("phone 5558675309 any time", "5558675309", "phone"),
     ("(212) 555-0187 is mine", "(212) 555-0187", "phone"),
     ("0049 170 1234567", "0049 170 1234567", "phone"),
-    ("send it to 221b Baker Street, London", "221b Baker Street", "address"),
+    ("send it to 221b Baker Street, London", "221b Baker Street, London", "address"),
     ("i live at 1600 pennsylvania ave", "1600 pennsylvania ave", "address"),
     ("Lange Hauptstraße 12a bitte", "Hauptstraße 12a", "address"),
     ("5 rue de la Paix, Paris", "5 rue de la Paix", "address"),
@@ -47,7 +47,7 @@ HARD = [
     ("ask LI WEI about it", "LI WEI", "name"),
     ("where is my order 12345?", "12345", "number"),
     ("order #ORD-2024-00017 is late", "2024-00017", "number"),
-    ("tracking 1Z999AA10123456784", "Z999AA10123456784", "number"),
+    ("tracking 1Z999AA10123456784", "1Z999AA10123456784", "number"),
 ]
 
 
@@ -129,7 +129,7 @@ def test_several_in_one_text_are_all_found() -> None:
         Kind.EMAIL: 1,
         Kind.PHONE: 1,
     }
-    for secret in ("Anna", "Schmidt", "88123", "Oak", "anna@", "555"):
+    for secret in ("Anna", "Schmidt", "88123", "Oak", "anna@", "010 9999"):
         assert secret not in masked.text
 
 
