@@ -1,4 +1,4 @@
-"""Loaders of the public data sets, on small hand-made files good and bad, and on the real ones."""
+"""Loaders of the public data sets, on small hand-made files good and bad."""
 
 import csv
 import gzip
@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from model_build.data.bitext import FILES, load_bitext
@@ -17,11 +16,6 @@ from model_build.data.ecommerce_faq import load_faq
 from model_build.data.online_retail import FILE as RETAIL_FILE
 from model_build.data.online_retail import load_online_retail
 from model_build.data.retail_titles import category_of, colours_of, title_of
-from model_build.data.splits import split_by_group, split_interactions_by_time
-from serving.dialogue.intents import INTENTS
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the data sets are not at {DATA}")
 
 _BITEXT_HEADER = ("flags", "utterance", "category", "intent")
 _RETAIL_HEADER = (
@@ -289,38 +283,3 @@ def test_a_broken_faq_is_named(tmp_path: Path, content: str, reason: str) -> Non
         load_faq(tmp_path)
     assert str(path) in str(raised.value)
     assert reason in str(raised.value)
-
-
-@needs_data
-@pytest.mark.data
-def test_the_real_bitext_set() -> None:
-    utterances = load_bitext(DATA)
-    assert len(utterances) > 27_000
-    assert len({u.intent for u in utterances}) == 27
-    assert {u.intent for u in utterances} <= set(INTENTS)
-    sizes: dict[str, Counter[str]] = {}
-    for utterance in utterances:
-        assert utterance.intent is not None
-        sizes.setdefault(utterance.intent, Counter())[utterance.group] += 1
-    for intent, groups in sizes.items():
-        # No group is nearly all of its intent, and there are several to choose from.
-        assert max(groups.values()) < 0.6 * sum(groups.values()), intent
-        assert len(groups) >= 6, intent
-    split = split_by_group(utterances, 0.2, np.random.default_rng(0))
-    assert 0.19 < len(split.held_out) / len(utterances) < 0.21
-
-
-@needs_data
-@pytest.mark.data
-def test_the_real_online_retail_set() -> None:
-    shop = load_online_retail(DATA)
-    assert len(shop.products) > 3_000
-    assert len(shop.customer_ids) > 4_300
-    assert len(shop.interactions) > 380_000
-    assert len(shop.orders) == 4_500
-    assert sum(a.article_id.startswith("faq-") for a in shop.articles) == 79
-    other = sum(p.category == "gifts/other" for p in shop.products)
-    assert other < 0.05 * len(shop.products)
-    train, held_out = split_interactions_by_time(shop.interactions, 0.1)
-    assert max(i.occurred_at_ms for i in train) < held_out[-1].occurred_at_ms
-    assert 0.08 < len(held_out) / len(shop.interactions) < 0.12
