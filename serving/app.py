@@ -158,8 +158,9 @@ class AgentIngress(Ingress):
         if hasattr(self, "_publishing"):
             self._embedding.cancel()
             self._publishing.cancel()
-        if hasattr(self, "_telling"):
-            self._telling.cancel()
+        telling = getattr(self, "_telling", None)
+        if telling is not None:
+            telling.cancel()
         if hasattr(self, "_replica"):
             await self._replica.close()
 
@@ -192,8 +193,9 @@ class StepDeployment:
         """Called by Ray Serve when the replica leaves."""
         if hasattr(self, "_publishing"):
             self._publishing.cancel()
-        if hasattr(self, "_telling"):
-            self._telling.cancel()
+        telling = getattr(self, "_telling", None)
+        if telling is not None:
+            telling.cancel()
         if hasattr(self, "_replica"):
             await self._replica.close()
 
@@ -273,10 +275,10 @@ async def _note_waiting(replica: str, calls: float) -> None:
     await _registry().note_waiting.remote(replica, calls)
 
 
-def _keep_telling(settings: Settings, replica: Replica) -> "asyncio.Future[None]":
-    """Lets the registry know what waits here, if anybody decides by it."""
+def _keep_telling(settings: Settings, replica: Replica) -> "asyncio.Future[None] | None":
+    """Lets the registry know what waits here; None if nobody decides by it."""
     if settings.triton.mode != "managed" or settings.triton.hosts == settings.triton.most_hosts:
-        return asyncio.ensure_future(asyncio.sleep(0))
+        return None
     name = serve.get_replica_context().replica_tag
     return asyncio.ensure_future(
         keep_telling(name, lambda: replica.client.stats().values(), _note_waiting)

@@ -110,7 +110,7 @@ class FakeReplica:
         return b"done"
 
 
-class _Anything(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Anything(grpc.GenericRpcHandler):
     def __init__(self, replica: FakeReplica) -> None:
         self._replica = replica
 

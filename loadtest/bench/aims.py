@@ -149,7 +149,7 @@ def _overload(summary: Summary, method: str, objective_ms: float) -> list[Aim]:
     goodput = row.share.median / peak.share.median
     admitted, refused = row.p99_ms.median, row.refused_p99_ms.median
     return [
-        Aim(text=texts[0], measured=f"{goodput:.0%}", met=goodput >= 0.9),
+        Aim(text=texts[0], measured=f"{goodput:.1%}", met=goodput >= 0.9),
         Aim(text=texts[1], measured=f"{admitted:.0f} ms", met=admitted <= objective_ms),
         Aim(text=texts[2], measured=f"{refused:.1f} ms", met=refused <= _REFUSAL_MS),
     ]

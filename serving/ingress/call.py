@@ -113,14 +113,14 @@ async def unary(
                 _Accepted(method, request, metadata, *opened) as context,
             ):
                 reply = await work(context)
-        if method.admission is not None:
-            limit = method.admission.news()
-            if limit is not None:
-                await tell_limit(grpc_context, limit)
-        return reply
     except Exception as error:  # noqa: BLE001 - the boundary: every error becomes a status here
         answer_with_error(grpc_context, error)
-        return empty()
+        reply = empty()
+    # Of a call that failed as well: when all run out of time, the limit falls the most.
+    limit = None if method.admission is None else method.admission.news()
+    if limit is not None:
+        await tell_limit(grpc_context, limit)
+    return reply
 
 
 async def server_stream(

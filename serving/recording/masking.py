@@ -83,7 +83,7 @@ _ADDRESSES = (
         rf"(?<!\w)\d{{1,5}}[A-Za-z]?\s+(?:(?!\d)[\w'.-]+\s+){{1,3}}?(?i:{_STREET_KIND})\b\.?"
         rf"(?:\s*,?\s*(?i:flat|apt|apartment|unit|suite)\.?\s*#?\w{{1,5}})?{_TOWN}{{0,2}}"
     ),
-    # Hauptstraße 12a, Am Markt 3 is not told from a product
+    # Hauptstraße 12a; "Am Markt 3" is not found
     re.compile(
         r"(?<!\w)\w+(?:straße|strasse|str\.|weg|gasse|platz|allee)\s+\d{1,4}\s?[a-z]?\b", re.I
     ),
@@ -266,11 +266,6 @@ def _card(found: str, digest: bytes) -> str:
     return made[:-1] + str((int(made[-1]) + 1) % 10)
 
 
-def _phone(found: str, digest: bytes) -> str:
-    """Only the last seven digits say whose it is, but the rest says where."""
-    return _digits(found, digest)
-
-
 def _address(found: str, digest: bytes) -> str:
     number = int.from_bytes(digest[:2], "big") % 200 + 1
     street = f"{number} {_STREETS[digest[2] % len(_STREETS)]} Street"
@@ -289,7 +284,7 @@ _MAKERS: dict[Kind, Callable[[str, bytes], str]] = {
     Kind.EMAIL: _email,
     Kind.CARD: _card,
     Kind.ACCOUNT: _number,
-    Kind.PHONE: _phone,
+    Kind.PHONE: _digits,
     Kind.ADDRESS: _address,
     Kind.NAME: _name,
     Kind.NUMBER: _number,

@@ -72,6 +72,10 @@ class Lineup:
         return tuple(sorted({*self.resident, *self.staged}))
 
 
+# From the present line-up to the next; raises what the functions below raise.
+Step = Callable[[Lineup], Lineup]
+
+
 class StepRefused(FailedPrecondition):
     """A step that the present line-up does not allow; the text says why and what would."""
 
@@ -198,6 +202,3 @@ def _unknown(lineup: Lineup, version: int) -> CartwrightError:
 
 def _refused(lineup: Lineup, why: str) -> StepRefused:
     return StepRefused(f"{lineup.model}: {why}")
-
-
-Step = Callable[[Lineup], Lineup]

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving import errors
+from serving.edge.haproxy import LIMIT_HEADER
 from serving.errors import ERROR_ID_KEY, RETRY_AFTER_KEY
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
@@ -224,6 +225,21 @@ async def test_beyond_the_limit_calls_are_refused_at_once_with_a_retry_after(
     replies = await asyncio.gather(*admitted)
     assert [reply.understanding.intent for reply in replies] == ["call 0", "call 1"]
     assert (await understand(served, "again")).understanding.intent == "again"
+
+
+@pytest.mark.parametrize("error", [None, errors.DeadlineExceeded("late")], ids=["well", "failed"])
+async def test_the_edge_is_told_the_limit_whatever_became_of_the_call(
+    served: Served, error: Exception | None
+) -> None:
+    served.pipelines.understand.error = error
+    expected = grpc.StatusCode.OK if error is None else grpc.StatusCode.DEADLINE_EXCEEDED
+    told = []
+    for _ in range(2):
+        call = served.agent.Understand(pb.UnderstandRequest(text="hello"), timeout=10)
+        assert await call.code() is expected
+        told.append(dict(await call.initial_metadata()).get(LIMIT_HEADER))
+    # Once; then again when it moves or a second later.
+    assert told == ["2", None]
 
 
 async def test_a_wrong_service_or_method_is_unimplemented(served: Served) -> None:

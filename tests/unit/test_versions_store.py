@@ -23,14 +23,28 @@ def store(tmp_path: Path) -> VersionStore:
     return VersionStore(tmp_path / "deep" / "versions.sqlite", clock_ms=lambda: next(times))
 
 
-def take(store: VersionStore, name: str, *arguments: float, **more: object) -> Entry:
+def take(
+    store: VersionStore,
+    name: str,
+    *arguments: float,
+    author: str = "ada",
+    reason: str = "better",
+    expected_revision: int | None = None,
+    forced: bool = False,
+) -> Entry:
     def step(lineup: Lineup) -> Lineup:
         found: Lineup = getattr(rules, name)(lineup, *arguments)
         return found
 
-    words = " ".join([name, *(f"{argument:g}" for argument in arguments)])
-    options = {"author": "ada", "reason": "better", **more}
-    return store.apply(MODEL, step, action=words, **options)  # type: ignore[arg-type]
+    return store.apply(
+        MODEL,
+        step,
+        action=" ".join([name, *(f"{argument:g}" for argument in arguments)]),
+        author=author,
+        reason=reason,
+        expected_revision=expected_revision,
+        forced=forced,
+    )
 
 
 def test_what_was_done_is_there_for_others_and_afterwards(store: VersionStore) -> None:
@@ -85,13 +99,12 @@ def test_a_refused_step_leaves_no_trace(store: VersionStore) -> None:
     take(store, "stage", 3)
     with pytest.raises(StepRefused):
         take(store, "promote", 9)
-    for field, text, why in (
-        ("reason", " ", "is empty"),
-        ("author", "a" * 1001, "has 1001 characters, at most 1000"),
-    ):
-        with pytest.raises(InvalidRequest) as caught:
-            take(store, "promote", 3, **{field: text})
-        assert caught.value.message == f"{field}: {why}"
+    with pytest.raises(InvalidRequest) as caught:
+        take(store, "promote", 3, reason=" ")
+    assert caught.value.message == "reason: is empty"
+    with pytest.raises(InvalidRequest) as caught:
+        take(store, "promote", 3, author="a" * 1001)
+    assert caught.value.message == "author: has 1001 characters, at most 1000"
     assert store.read(MODEL)[1] == len(store.history(MODEL)) == 1
 
 

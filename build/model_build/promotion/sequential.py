@@ -17,7 +17,7 @@ confidence sequences", 2021. What is asked of all measures of both arms shares o
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -119,7 +119,7 @@ def bounds(count: Count, alpha: float) -> tuple[float, float]:
     )
 
 
-def judge(measures: Mapping[str, Measure] | list[Measure], alpha: float = 0.05) -> Judgement:
+def judge(measures: Sequence[Measure], alpha: float = 0.05) -> Judgement:
     """Judges a candidate by all its measures; may be asked again after every single answer.
 
     Args:
@@ -130,12 +130,11 @@ def judge(measures: Mapping[str, Measure] | list[Measure], alpha: float = 0.05) 
     Raises:
         ValueError: there is no measure, or alpha is no probability.
     """
-    listed = list(measures.values()) if isinstance(measures, Mapping) else measures
-    if not listed:
+    if not measures:
         raise ValueError("measures: there is none to judge by")
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha: must be above 0 and below 1, got {alpha}")
-    findings = tuple(_judged(measure, alpha / len(listed)) for measure in listed)
+    findings = tuple(_judged(measure, alpha / len(measures)) for measure in measures)
     verdicts = {finding.verdict for finding in findings}
     if Verdict.REJECT in verdicts:
         verdict = Verdict.REJECT
