@@ -52,7 +52,7 @@ stubs: $(INSTALLED) ## generate the Python stubs of commerce.proto
 config: $(INSTALLED) ## generate config.pbtxt of every model from its spec
 	$(BIN)/python -m model_build.triton_config
 
-bench: $(INSTALLED) models ## measure everything beside the bare model, about 20 minutes
+bench: $(INSTALLED) models ## measure everything beside the bare model, about half an hour
 	$(BIN)/python loadtest/bench run --markdown docs/performance.md --plots docs/performance
 
 load: $(INSTALLED) ## load the running stack of this folder (`make serve`) for a minute

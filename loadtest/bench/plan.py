@@ -29,7 +29,7 @@ class Plan:
     limit_texts: int
 
 
-# About 20 minutes on two cores.
+# 27 minutes on two cores.
 FULL = Plan(
     rounds=3,
     seconds=2.5,
