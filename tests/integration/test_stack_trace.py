@@ -4,14 +4,17 @@ import uuid
 
 import pytest
 
-from serving.cli.local_stack import LocalStack
 from serving.client import CommerceClient
+from serving.telemetry.otlp import SpanRecord
 from serving.telemetry.receiver import SpanReceiver
 from serving.telemetry.tree import SpanNode, build_tree, is_complete
 
 pytestmark = pytest.mark.integration
 
 TRITON_CALL = "inference.GRPCInferenceService/ModelInfer"
+# A turn makes some five calls, and Triton loses the trace of two or three calls in a hundred
+# (docs/decisions/007-traces.md).
+ATTEMPTS = 5
 
 
 def below(node: SpanNode, name: str) -> list[SpanNode]:
@@ -24,9 +27,8 @@ def below(node: SpanNode, name: str) -> list[SpanNode]:
     return found
 
 
-def test_who_is_whose_parent(
-    client: CommerceClient, stack: LocalStack, spans: SpanReceiver
-) -> None:
+def converse(client: CommerceClient, spans: SpanReceiver) -> tuple[str, list[SpanRecord]]:
+    """The id of the caller's span, and all spans of one turn that have arrived."""
     trace_id, caller_id = uuid.uuid4().hex, uuid.uuid4().hex[:16]
     reply = client.converse(
         "how long does standard delivery take?",
@@ -35,10 +37,17 @@ def test_who_is_whose_parent(
         traceparent=f"00-{trace_id}-{caller_id}-01",
     )
     assert reply.meta.trace_id == trace_id
-
     collected = spans.wait_for(
-        trace_id, until=lambda found: is_complete(found, caller_id=caller_id), timeout_s=30
+        trace_id, until=lambda found: is_complete(found, caller_id=caller_id), timeout_s=10
     )
+    return caller_id, collected
+
+
+def test_who_is_whose_parent(client: CommerceClient, spans: SpanReceiver) -> None:
+    for _ in range(ATTEMPTS):
+        caller_id, collected = converse(client, spans)
+        if is_complete(collected, caller_id=caller_id):
+            break
     (caller,) = build_tree(collected)
     # The caller's own span is the test's; it was not exported, only named as the parent.
     assert caller.span is None
@@ -66,9 +75,7 @@ def test_an_unsampled_request_leaves_no_span(client: CommerceClient, spans: Span
         )
         assert reply.meta.trace_id == trace_id
     # The sampled one was sent later: when it is here, the other would be as well.
-    assert spans.wait_for(
-        sampled, until=lambda found: is_complete(found, caller_id=caller_id), timeout_s=30
-    )
+    assert spans.wait_for(sampled, until=bool, timeout_s=30)
     assert not spans.spans(unsampled)
 
 

@@ -3,8 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -12,12 +11,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
-from opentelemetry import trace
-from opentelemetry.context import Context
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serving.context import RequestContext
-from serving.deadline import Deadline
 from serving.errors import (
     CartwrightError,
     DeadlineExceeded,
@@ -25,17 +19,11 @@ from serving.errors import (
     ModelUnavailable,
     Overloaded,
 )
-from serving.settings import CoalescingSettings, TelemetrySettings, TritonSettings
-from serving.telemetry.receiver import SpanReceiver
-from serving.telemetry.setup import configure_tracing, flush_tracing, shutdown_tracing
-from serving.telemetry.tracer import active_tracing
 from serving.triton.client import TritonModelClient
-from serving.triton.connection import TritonConnection
-from serving.triton.control import ServerControl
-from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, StaticHosts
+from serving.triton.discovery import HostDirectory, StaticHosts
 from serving.triton.errors import HostLost
-from serving.triton.host import TritonHost
-from tests.tiny_models import manifest, publish_tiny_models
+from tests.hosted import ONES, Served, context, hosted, raw
+from tests.tiny_models import manifest
 from tests.triton_bench import stub_of
 from tests.waiting import until
 
@@ -45,108 +33,16 @@ pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 LONG, SHORT, ENDLESS = 300_000, 10, 100_000_000
 
 
-@dataclass(frozen=True)
-class Served:
-    """A host with the tiny models, and a client that found it."""
-
-    host: TritonHost
-    client: TritonModelClient
-    directory: HostDirectory
-    connection: TritonConnection
-    control: ServerControl
-    stub: Any
-
-    async def statistics(self, model: str) -> Any:
-        request = service_pb2.ModelStatisticsRequest(name=model)
-        return (await self.stub.ModelStatistics(request)).model_stats[0]
-
-    async def pending(self, model: str) -> int:
-        """Requests that wait for their execution."""
-        lines = await self._metrics()
-        pending = f'nv_inference_pending_request_count{{model="{model}",version="1"}} '
-        return next(int(line.split()[-1]) for line in lines if line.startswith(pending))
-
-    async def _metrics(self) -> list[str]:
-        address = self.host.record.metrics_url.removeprefix("http://").partition("/")[0]
-        reader, writer = await asyncio.open_connection(*address.split(":"))
-        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-        body = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        return body.decode().splitlines()
-
-
-@pytest.fixture(scope="module")
-def spans() -> Iterator[SpanReceiver]:
-    with SpanReceiver() as receiver:
-        yield receiver
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(
-    tmp_path_factory: pytest.TempPathFactory, spans: SpanReceiver
-) -> AsyncIterator[Served]:
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
     folder = tmp_path_factory.mktemp("triton")
-    manifests = publish_tiny_models(folder / "models")
-    manifests["missing"] = manifest("missing")
-    settings = TritonSettings(
-        models=("add", "slow", "patient", "gather"),
-        model_repository=folder / "models",
-        log_folder=folder / "log",
-        cache_folder=folder / "cache",
-        probe_period_s=0.2,
-    )
-    telemetry = TelemetrySettings(otlp_endpoint=spans.endpoint, export_delay_ms=100)
-    registry = HostRegistry()
-
-    async def publish(record: HostRecord) -> None:
-        registry.publish(record)
-
-    host = TritonHost(settings, "host-1", publish, telemetry)
-    await host.start()
-    connection = TritonConnection(host.record.url)
-    channel = grpc.aio.insecure_channel(host.record.url)
-    control = ServerControl(host.record.url)
-    async with HostDirectory(registry.changes) as directory:
-        client = TritonModelClient(
-            directory, manifests, CoalescingSettings(max_under_way=500, max_waiting=500)
-        )
-        await directory.wait_until(lambda _: bool(directory.hosts_with("gather")), 10.0)
-        yield Served(
-            host=host,
-            client=client,
-            directory=directory,
-            connection=connection,
-            control=control,
-            stub=service_pb2_grpc.GRPCInferenceServiceStub(channel),
-        )
-        await client.close()
-    await connection.close()
-    await control.close()
-    await channel.close()
-    await host.stop()
-
-
-def context(milliseconds: float = 20_000.0) -> RequestContext:
-    return RequestContext(deadline=Deadline.after_ms(milliseconds))
+    async with hosted(folder, ("add", "slow", "patient", "gather")) as host:
+        yield host
 
 
 def loops(times: int) -> dict[str, NDArray[Any]]:
     """Input of `slow` and `patient`."""
     return {"x": np.full((1, 4), times, np.float32)}
-
-
-def raw(
-    model: str, x: NDArray[Any], *, name: str = "x", dtype: str = "FP32", version: str = ""
-) -> Any:
-    """A request that no contract has checked."""
-    request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
-    request.inputs.add(name=name, datatype=dtype).shape.extend(x.shape)
-    request.raw_input_contents.append(x.tobytes())
-    return request
-
-
-ONES = np.ones((1, 4), np.float32)
 
 
 # ---- answers -----------------------------------------------------------------------------------
@@ -373,79 +269,3 @@ async def test_a_host_given_by_its_url_is_found_and_used(served: Served) -> None
         output = await client.infer("add", {"x": ONES}, context())
         assert output.floats("y").tolist() == [[2.0] * 4]
         await client.close()
-
-
-class Recorder(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Answers like `add` and keeps what came with the request."""
-
-    def __init__(self) -> None:
-        self.timeout_us = 0
-        self.remaining_s = 0.0
-        self.metadata: dict[str, str] = {}
-
-    async def ModelInfer(self, request: Any, call: Any) -> Any:  # noqa: N802 - gRPC's name
-        self.timeout_us = request.parameters["timeout"].int64_param
-        self.remaining_s = call.time_remaining()
-        self.metadata = dict(call.invocation_metadata())
-        values = np.frombuffer(request.raw_input_contents[0], np.float32) * 2
-        response = service_pb2.ModelInferResponse(model_version="1")
-        response.outputs.add(name="y", datatype="FP32").shape.extend(request.inputs[0].shape)
-        response.raw_output_contents.append(values.tobytes())
-        return response
-
-
-async def test_the_remaining_time_goes_with_the_request() -> None:
-    recorder = Recorder()
-    server = grpc.aio.server()
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(recorder, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    connection = TritonConnection(f"127.0.0.1:{port}")
-    await connection.infer(raw("add", ONES), 1, context(3000.0))
-    await connection.close()
-    await server.stop(None)
-    assert 2_500_000 < recorder.timeout_us <= 3_000_000
-    assert 2.4 < recorder.remaining_s <= 3.1
-    # Not traced, so nothing is added.
-    assert "traceparent" not in recorder.metadata
-
-
-async def test_tritons_spans_hang_below_the_call(served: Served, spans: SpanReceiver) -> None:
-    configure_tracing(TelemetrySettings(otlp_endpoint=spans.endpoint, export_delay_ms=50), "test")
-    try:
-        tracing = active_tracing()
-        assert tracing is not None
-        root = tracing.tracer.start_span("root", context=Context())
-        request = context()
-        request.span_context = trace.set_span_in_context(root, Context())
-        await served.client.infer("add", {"x": ONES}, request)
-        root.end()
-        trace_id = trace.format_trace_id(root.get_span_context().trace_id)
-        assert await asyncio.to_thread(flush_tracing)
-        found = await asyncio.to_thread(
-            spans.wait_for,
-            trace_id,
-            lambda seen: {"compute"} <= {span.name for span in seen},
-            10.0,
-        )
-    finally:
-        shutdown_tracing()
-    by_id = {span.span_id: span for span in found}
-    chain = []
-    span = next(span for span in found if span.name == "compute")
-    while True:
-        chain.append(span.name)
-        if not span.parent_id:
-            break
-        span = by_id[span.parent_id]
-    assert chain == [
-        "compute",
-        "add",
-        "InferRequest",
-        "inference.GRPCInferenceService/ModelInfer",
-        "infer add",
-        "root",
-    ]
-    call = next(s for s in found if s.name.endswith("ModelInfer"))
-    assert call.attributes["cartwright.model"] == "add"
-    assert call.attributes["server.port"] == int(served.connection.url.partition(":")[2])
