@@ -55,8 +55,9 @@ class Materials:
 
 
 def variants(materials: Materials, only: Sequence[str]) -> list[Variant]:
-    """The variants that are asked for, in the order of the results; all when none is named."""
-    return [make(materials) for name, make in _MAKERS.items() if not only or name in only]
+    """The variants that are asked for, in the order of the results; without names, the plan's."""
+    wanted = only or [name for name in NAMES if name not in materials.plan.without]
+    return [make(materials) for name, make in _MAKERS.items() if name in wanted]
 
 
 def _triton(m: Materials) -> Variant:

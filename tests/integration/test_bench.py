@@ -12,10 +12,10 @@ from loadtest.bench.results import Results
 
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "loadtest" / "bench"
-# It takes two minutes on two idle cores; others may use them too.
+# It takes under three minutes on two idle cores; others may use them too.
 TIMEOUT_S = 900
 VARIANTS = {
-    *("Triton directly", "stack inline", "stack overload", "stack deployments", "null model"),
+    *("Triton directly", "stack inline", "stack deployments", "null model"),
     *("Ray Serve echo", "Ray Serve defaults", "plain grpc.aio"),
 }
 
@@ -65,10 +65,7 @@ def test_everything_is_measured_without_an_error(run: Run) -> None:
     for point in points:
         assert point.requests > 0
         assert (point.errors, point.degraded) == ({}, 0)
-        if point.variant == "stack overload":
-            assert point.refused_p50_ms <= point.refused_p99_ms
-        else:
-            assert point.refused == 0
+        assert point.refused == 0
         assert point.limit > 0
         assert 0 < point.p50_ms <= point.p90_ms <= point.p99_ms
         assert point.cpu_ms["load generator"] > 0
