@@ -26,7 +26,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serving.coalescing.coalescer import Call, Coalescer
 from serving.deadline import Deadline
-from serving.errors import Internal, Overloaded, Unavailable
+from serving.errors import FailedPrecondition, Internal, Overloaded, Unavailable
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
@@ -126,14 +126,15 @@ class AgentIngress(Ingress):
                 for name, handle in steps.items()
             }
         )
+        replica = self._replica
         view = ModelsView(
-            self._replica.assets.manifests,
-            self._replica.directory.records,
-            self._replica.client.in_flight,
+            replica.router.lineups,
+            replica.models.opened,
+            replica.directory.records,
+            replica.client.in_flight,
         )
-        super().__init__(
-            settings, pipelines, view, Health(settings.triton.models, view.ready_models)
-        )
+        health = Health(settings.triton.models, replica.router.can_answer)
+        super().__init__(settings, pipelines, view, health, replica.admin())
         if settings.server.direct_calls:
             serve_directly(self)
         self._embedding = asyncio.ensure_future(_keep_embedding(pipelines.knowledge.embed_missing))
@@ -170,7 +171,7 @@ class StepDeployment:
 
     async def __init__(self, settings: Settings, name: str) -> None:  # type: ignore[misc]
         self._replica = await open_replica(settings, f"step-{name}", _follow_registry)
-        self._server: StepServer[Any] = StepServer(getattr(self._replica.steps, name))
+        self._server: StepServer[Any] = StepServer(getattr(self._replica.models.steps, name))
         self._publishing = asyncio.ensure_future(
             keep_publishing(lambda: coalescer_readings(self._replica.client.stats()), RaySink())
         )
@@ -341,7 +342,8 @@ async def _keep_embedding(embed_missing: Callable[[], Awaitable[int]]) -> None:
     while True:
         try:
             worked_on = await embed_missing()
-        except Unavailable as error:
+        except (Unavailable, FailedPrecondition) as error:
+            # The latter: a version of it that is not ready yet.
             logger.info("articles wait for the encoder: %s", error.message)
             worked_on = 0
         except Exception:

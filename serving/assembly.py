@@ -1,15 +1,24 @@
-"""Composition without Ray: assets, a model client and stores become steps, steps pipelines.
+"""Composition without Ray: versions' assets, their clients and stores become steps, then pipelines.
 
-load_assets ─▶ build_steps ─▶ (place some elsewhere) ─▶ build_pipelines
+load_assets ─▶ ModelSteps.open ─▶ steps ─▶ (place some elsewhere) ─▶ build_pipelines
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from serving.assets import Assets, load_assets
-from serving.catalogue import Catalogue
+from serving.assets import (
+    CandidatesAssets,
+    DecisionAssets,
+    EncoderAssets,
+    ModelAssets,
+    RankerAssets,
+    UnderstandingAssets,
+)
+from serving.catalogue import Catalogue, RankerVocabulary
 from serving.models.client import ModelClient
+from serving.models.manifest import ModelManifest
+from serving.models.version import ModelVersion
 from serving.pipelines.answer import AnswerPipeline
 from serving.pipelines.consider import Consider
 from serving.pipelines.converse import ConversePipeline
@@ -20,7 +29,7 @@ from serving.pipelines.recommend import RecommendPipeline
 from serving.pipelines.understand import UnderstandPipeline
 from serving.settings import Settings
 from serving.steps.decide import Decide, DecideInput
-from serving.steps.encode import Embeddings, Encode, EncodeInput, encoder_name
+from serving.steps.encode import Embeddings, Encode, EncodeInput
 from serving.steps.generate_candidates import (
     Candidates,
     GenerateCandidates,
@@ -32,16 +41,8 @@ from serving.steps.retrieve import Retrieve, RetrieveInput, RetrieveWords
 from serving.steps.understand import Understand, UnderstandInput
 from serving.stores.protocols import HistoryStore, KnowledgeStore, SessionStore, ShopStore
 from serving.types import Decision, Passage, Understanding
-
-__all__ = [
-    "Assets",
-    "Pipelines",
-    "Steps",
-    "Stores",
-    "build_pipelines",
-    "build_steps",
-    "load_assets",
-]
+from serving.versions.routing import Router
+from serving.versions.step import VersionedStep
 
 
 class Stores(Protocol):
@@ -100,23 +101,100 @@ class Pipelines:
     knowledge: KnowledgePipeline
 
 
-def build_steps(assets: Assets, client: ModelClient, stores: Stores) -> Steps:
-    """Every step in this process. Opens nothing and reads nothing."""
-    catalogue = Catalogue(stores.shop, assets.product_vocabulary, assets.category_vocabulary)
-    encode = Encode(client, assets.encoder_tokenizer)
-    return Steps(
-        understand=Understand(client, assets.understanding_tokenizer, assets.labels),
-        encode=encode,
-        retrieve=Retrieve(stores.knowledge, encode),
-        generate_candidates=GenerateCandidates(client, assets.products, catalogue),
-        rank=Rank(client, catalogue),
-        decide=Decide(client, assets.decision_means),
-        catalogue=catalogue,
-    )
+class Clients(Protocol):
+    """Makes and ends the clients of single versions; see `serving.triton.client`."""
+
+    def open(self, manifest: ModelManifest) -> ModelClient:
+        """The client of one version."""
+        ...
+
+    def close_version(self, version: ModelVersion) -> None:
+        """Ends it."""
+        ...
 
 
-def build_pipelines(settings: Settings, assets: Assets, steps: Steps, stores: Stores) -> Pipelines:
-    """Every pipeline over the given steps."""
+class ModelSteps:
+    """The steps that ask models, each over every version that is open."""
+
+    def __init__(self, router: Router, clients: Clients, stores: Stores) -> None:
+        """Opens no version yet, and reads nothing.
+
+        Args:
+            router: chooses the version for each request.
+            clients: of the versions.
+            stores: what the steps look things up in.
+        """
+        self._clients = clients
+        self._catalogue = Catalogue(stores.shop)
+        self._open: dict[ModelVersion, ModelAssets] = {}
+        self._understand: VersionedStep[UnderstandInput, Understanding] = VersionedStep(
+            "understanding", router
+        )
+        self._encode: VersionedStep[EncodeInput, Embeddings] = VersionedStep("encoder", router)
+        self._generate_candidates: VersionedStep[GenerateCandidatesInput, Candidates] = (
+            VersionedStep("candidates", router)
+        )
+        self._rank: VersionedStep[RankInput, Ranking] = VersionedStep("ranker", router)
+        self._decide: VersionedStep[DecideInput, Decision] = VersionedStep("decision", router)
+        self.steps = Steps(
+            understand=self._understand,
+            encode=self._encode,
+            retrieve=Retrieve(stores.knowledge, self._encode),
+            generate_candidates=self._generate_candidates,
+            rank=self._rank,
+            decide=self._decide,
+            catalogue=self._catalogue,
+        )
+
+    def opened(self) -> Mapping[ModelVersion, ModelAssets]:
+        """The versions that can be asked in this process."""
+        return self._open
+
+    def open(self, assets: ModelAssets) -> None:
+        """From now on the version can be asked here."""
+        manifest = assets.manifest
+        version = manifest.version
+        client = self._clients.open(manifest)
+        match assets:
+            case UnderstandingAssets():
+                self._understand.put(version, Understand(client, assets.tokenizer, assets.labels))
+            case EncoderAssets():
+                self._encode.put(version, Encode(client, assets.tokenizer))
+            case CandidatesAssets():
+                self._generate_candidates.put(
+                    version, GenerateCandidates(client, assets.products, self._catalogue)
+                )
+            case RankerAssets():
+                vocabulary = RankerVocabulary(
+                    products=assets.product_vocabulary, categories=assets.category_vocabulary
+                )
+                self._catalogue.put_vocabulary(version, vocabulary)
+                self._rank.put(version, Rank(client, self._catalogue, version))
+            case DecisionAssets():
+                self._decide.put(version, Decide(client, assets.means))
+        self._open[ModelVersion(manifest.model, version)] = assets
+
+    def close(self, version: ModelVersion) -> None:
+        """Forgets a version; requests that have begun with it go on."""
+        self._open.pop(version, None)
+        for step in (
+            self._understand,
+            self._encode,
+            self._generate_candidates,
+            self._rank,
+            self._decide,
+        ):
+            if step.model == version.model:
+                step.drop(version.version)
+        if version.model == "ranker":
+            self._catalogue.drop_vocabulary(version.version)
+        self._clients.close_version(version)
+
+
+def build_pipelines(
+    settings: Settings, steps: Steps, stores: Stores, encoders: Callable[[], Sequence[int]]
+) -> Pipelines:
+    """Every pipeline over the given steps; `encoders` tells the encoder's versions to keep up."""
     answer = AnswerPipeline(
         steps.retrieve, RetrieveWords(stores.knowledge), settings.dialogue.min_answer_score
     )
@@ -140,7 +218,5 @@ def build_pipelines(settings: Settings, assets: Assets, steps: Steps, stores: St
         decide=DecidePipeline(consider),
         converse=ConversePipeline(consider, stores.sessions),
         record_events=RecordEventsPipeline(stores.history, steps.catalogue),
-        knowledge=KnowledgePipeline(
-            stores.knowledge, steps.encode, encoder_name(assets.manifests["encoder"].version)
-        ),
+        knowledge=KnowledgePipeline(stores.knowledge, steps.encode, encoders),
     )

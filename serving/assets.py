@@ -1,8 +1,9 @@
 """The files published with the models that the request path reads: tokenizers, labels and more.
 
-Each is checked against what the steps rely on, so that a mismatch shows when the stack starts.
+Each is checked against what the steps rely on: a mismatch shows before a version answers anybody.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -11,13 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.errors import StartupError
 from serving.features import DecisionFeatures
 from serving.models.manifest import ModelManifest
-from serving.models.repository import ModelRepository, PublishedVersion
+from serving.models.repository import PublishedVersion
 from serving.models.tokenizer import Tokenizer
-from serving.settings import Settings
 from serving.steps.understand import UnderstandingLabels
 from serving.types import Sentiment
-
-MODELS = ("understanding", "encoder", "candidates", "ranker", "decision")
 
 Temperature = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -58,53 +56,110 @@ Parsed = TypeVar("Parsed", bound=_Asset)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assets:
-    """Everything of the model repository that steps are built from."""
+class UnderstandingAssets:
+    """What reading an utterance needs."""
 
-    manifests: dict[str, ModelManifest]
-    understanding_tokenizer: Tokenizer
+    manifest: ModelManifest
+    tokenizer: Tokenizer
     labels: UnderstandingLabels
-    encoder_tokenizer: Tokenizer
-    # Entry i has the candidates model's item index i + 1.
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderAssets:
+    """What encoding a text needs."""
+
+    manifest: ModelManifest
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidatesAssets:
+    """What proposing products needs."""
+
+    manifest: ModelManifest
+    # Entry i has the model's item index i + 1.
     products: tuple[str, ...]
-    # The ranker's; entry i has the index i + 1.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankerAssets:
+    """What ranking products needs; entry i of a vocabulary has the index i + 1."""
+
+    manifest: ModelManifest
     product_vocabulary: tuple[str, ...]
     category_vocabulary: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionAssets:
+    """What deciding needs."""
+
+    manifest: ModelManifest
     # In the order of `DecisionFeatures`.
-    decision_means: tuple[float, ...]
+    means: tuple[float, ...]
 
 
-def load_assets(settings: Settings) -> Assets:
-    """Reads the assets of the latest version of every model.
+ModelAssets = UnderstandingAssets | EncoderAssets | CandidatesAssets | RankerAssets | DecisionAssets
+
+
+def load_assets(version: PublishedVersion) -> ModelAssets:
+    """Reads the assets of a published version.
 
     Raises:
-        StartupError: a model or a file is missing, or does not hold what it should; names the file
-            and the field.
+        StartupError: the request path knows no such model, or a file is missing or does not hold
+            what it should; names the file and the field.
     """
-    repository = ModelRepository(settings.triton.model_repository)
-    versions = {model: repository.latest(model) for model in MODELS}
-    understanding, encoder = versions["understanding"], versions["encoder"]
-    labels = _labels(understanding)
-    encoder_config = _parse(
-        _EncoderConfig, encoder.manifest.config, f"{encoder.folder}/manifest.json: config"
+    loader = _LOADERS.get(version.manifest.model)
+    if loader is None:
+        raise StartupError(
+            f"{version.folder}: no step uses a model {version.manifest.model!r}; "
+            f"those that are used: {', '.join(MODELS)}"
+        )
+    return loader(version)
+
+
+def _understanding(version: PublishedVersion) -> UnderstandingAssets:
+    labels = _labels(version)
+    return UnderstandingAssets(
+        manifest=version.manifest, tokenizer=_tokenizer(version, labels.max_length), labels=labels
     )
-    vocabulary = _read(_Vocabulary, versions["ranker"], "vocabulary.json")
-    candidates = versions["candidates"]
-    products = _parse(
-        _Products,
-        {"ids": candidates.json_asset("products.json")},
-        str(candidates.asset_path("products.json")),
+
+
+def _encoder(version: PublishedVersion) -> EncoderAssets:
+    where = f"{version.folder}/manifest.json: config"
+    config = _parse(_EncoderConfig, version.manifest.config, where)
+    return EncoderAssets(
+        manifest=version.manifest, tokenizer=_tokenizer(version, config.max_length)
     )
-    return Assets(
-        manifests={model: version.manifest for model, version in versions.items()},
-        understanding_tokenizer=_tokenizer(understanding, labels.max_length),
-        labels=labels,
-        encoder_tokenizer=_tokenizer(encoder, encoder_config.max_length),
-        products=products.ids,
+
+
+def _candidates(version: PublishedVersion) -> CandidatesAssets:
+    name = "products.json"
+    products = _parse(_Products, {"ids": version.json_asset(name)}, str(version.asset_path(name)))
+    return CandidatesAssets(manifest=version.manifest, products=products.ids)
+
+
+def _ranker(version: PublishedVersion) -> RankerAssets:
+    vocabulary = _read(_Vocabulary, version, "vocabulary.json")
+    return RankerAssets(
+        manifest=version.manifest,
         product_vocabulary=vocabulary.products,
         category_vocabulary=vocabulary.categories,
-        decision_means=_decision_means(versions["decision"]),
     )
+
+
+def _decision(version: PublishedVersion) -> DecisionAssets:
+    return DecisionAssets(manifest=version.manifest, means=_decision_means(version))
+
+
+_LOADERS: Mapping[str, Callable[[PublishedVersion], ModelAssets]] = {
+    "understanding": _understanding,
+    "encoder": _encoder,
+    "candidates": _candidates,
+    "ranker": _ranker,
+    "decision": _decision,
+}
+MODELS = tuple(_LOADERS)
 
 
 def _labels(version: PublishedVersion) -> UnderstandingLabels:

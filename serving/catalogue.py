@@ -30,11 +30,20 @@ def in_category(product: Product, category: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankerVocabulary:
+    """Product ids and categories as one version of the ranker numbers them: entry i is i + 1."""
+
+    products: Sequence[str]
+    categories: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CatalogueSnapshot:
     """The catalogue at one moment."""
 
     products: Mapping[str, Product]
-    arrays: CatalogueArrays
+    # By the ranker's version.
+    arrays: Mapping[int, CatalogueArrays]
     # Purchases by product id; products that nobody bought may be missing.
     popularity: Mapping[str, int]
     # Best-selling first, equal ones in order of their ids.
@@ -47,10 +56,9 @@ class CatalogueSnapshot:
         cls,
         products: Sequence[Product],
         popularity: Mapping[str, int],
-        product_vocabulary: Sequence[str],
-        category_vocabulary: Sequence[str],
+        vocabularies: Mapping[int, RankerVocabulary],
     ) -> Self:
-        """Indexes a catalogue; the vocabularies are the ranker's."""
+        """Indexes a catalogue; the vocabularies are by the ranker's version."""
         ids_by_word: dict[str, set[str]] = {}
         for product in products:
             described = (product.title, product.category, product.brand)
@@ -58,9 +66,12 @@ class CatalogueSnapshot:
                 ids_by_word.setdefault(word, set()).add(product.product_id)
         return cls(
             products={product.product_id: product for product in products},
-            arrays=CatalogueArrays.build(
-                products, dict(popularity), product_vocabulary, category_vocabulary
-            ),
+            arrays={
+                version: CatalogueArrays.build(
+                    products, dict(popularity), vocabulary.products, vocabulary.categories
+                )
+                for version, vocabulary in vocabularies.items()
+            },
             popularity=popularity,
             by_popularity=tuple(
                 sorted(products, key=lambda p: (-popularity.get(p.product_id, 0), p.product_id))
@@ -100,20 +111,36 @@ class CatalogueSnapshot:
 class Catalogue:
     """Holds the current snapshot of one process."""
 
-    def __init__(
-        self,
-        shop: ShopStore,
-        product_vocabulary: Sequence[str],
-        category_vocabulary: Sequence[str],
-        max_age_s: float = MAX_AGE_S,
-    ) -> None:
+    def __init__(self, shop: ShopStore, max_age_s: float = MAX_AGE_S) -> None:
         self._shop = shop
-        self._product_vocabulary = product_vocabulary
-        self._category_vocabulary = category_vocabulary
+        self._vocabularies: dict[int, RankerVocabulary] = {}
         self._max_age_s = max_age_s
         self._snapshot: CatalogueSnapshot | None = None
         self._read_at_s = 0.0
         self._reading: asyncio.Task[CatalogueSnapshot] | None = None
+
+    def put_vocabulary(self, version: int, vocabulary: RankerVocabulary) -> None:
+        """Numbers the catalogue for one more version of the ranker, from the next reading on."""
+        self._vocabularies[version] = vocabulary
+
+    def drop_vocabulary(self, version: int) -> None:
+        """Forgets a version of the ranker from the next reading on."""
+        self._vocabularies.pop(version, None)
+
+    async def arrays(self, version: int) -> CatalogueArrays:
+        """The current catalogue as a version of the ranker numbers it.
+
+        Raises:
+            StoreUnavailable: the catalogue has to be read for it, and cannot be.
+            KeyError: the version has no vocabulary here.
+        """
+        snapshot = await self.current()
+        while version not in snapshot.arrays:
+            if version not in self._vocabularies:
+                raise KeyError(version)
+            # One that is being read may have begun before the version was known.
+            snapshot = await asyncio.shield(self._read_once())
+        return snapshot.arrays[version]
 
     async def current(self) -> CatalogueSnapshot:
         """The snapshot. Only the first call waits for the store; later ones are renewed behind it.
@@ -143,8 +170,7 @@ class Catalogue:
             CatalogueSnapshot.build,
             products.result(),
             popularity.result(),
-            self._product_vocabulary,
-            self._category_vocabulary,
+            dict(self._vocabularies),
         )
 
     def _finished(self, reading: asyncio.Task[CatalogueSnapshot]) -> None:

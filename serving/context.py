@@ -1,6 +1,7 @@
 """What travels with a request: its deadline, its trace, and the report for the reply."""
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -11,7 +12,7 @@ from opentelemetry.trace import SpanKind
 
 from serving.deadline import Deadline
 from serving.telemetry.tracer import open_span
-from serving.types import Degradation, Report, StepTiming
+from serving.types import Choice, Degradation, Report, StepTiming
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,13 @@ class RequestContext:
     timings: list[StepTiming] = field(default_factory=list)
     degraded: list[Degradation] = field(default_factory=list)
     model_versions: dict[str, int] = field(default_factory=dict)
+    # Whatever stays the same for somebody (a customer's id, else a session's): their arm of an
+    # experiment follows from it. "" for nobody in particular.
+    customer: str = ""
+    # By model, the version that was asked for by number.
+    pinned: Mapping[str, int] = field(default_factory=dict)
+    # By model, the version that answers this request; made by `serving.versions.routing`.
+    choices: dict[str, Choice] = field(default_factory=dict)
     started_s: float = field(default_factory=time.perf_counter)
 
     def degrade(self, step: str, reason: str, fallback: str) -> None:
@@ -40,6 +48,7 @@ class RequestContext:
             timings=tuple(self.timings),
             degraded=tuple(self.degraded),
             model_versions=dict(self.model_versions),
+            choices=dict(self.choices),
             trace_id=self.trace_id,
             total_ms=(time.perf_counter() - self.started_s) * 1000.0,
         )
@@ -60,6 +69,9 @@ class RequestContext:
             timings=self.timings,
             degraded=self.degraded,
             model_versions=self.model_versions,
+            customer=self.customer,
+            pinned=self.pinned,
+            choices=self.choices,
             started_s=self.started_s,
         )
 
@@ -68,6 +80,7 @@ class RequestContext:
         self.timings.extend(report.timings)
         self.degraded.extend(report.degraded)
         self.model_versions.update(report.model_versions)
+        self.choices.update(report.choices)
 
 
 class observe_step:  # noqa: N801 - used as a verb: `with observe_step(context, "save")`

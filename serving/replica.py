@@ -1,6 +1,7 @@
 """What every replica that runs steps holds open: stores, the way to the hosts, steps.
 
-registry (or URLs) ─▶ HostDirectory ─▶ TritonModelClient ─▶ steps ─▶ pipelines
+registry (or URLs) ─▶ HostDirectory ─▶ TritonModelClient ─┐
+line-ups ─▶ VersionFollower ─▶ Router, versions' files ───┴▶ steps ─▶ pipelines
 """
 
 import asyncio
@@ -10,9 +11,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from serving.assembly import Assets, Pipelines, Steps, build_pipelines, build_steps, load_assets
+from serving.assembly import ModelSteps, Pipelines, build_pipelines
 from serving.models.client import ModelClient
+from serving.models.manifest import ModelManifest
 from serving.models.memory import RememberingModels
+from serving.models.repository import ModelRepository
+from serving.models.version import ModelVersion
 from serving.settings import Settings
 from serving.steps import encode, understand
 from serving.steps.placement import Step
@@ -20,6 +24,10 @@ from serving.stores.sqlite_stores import SqliteStores, open_stores
 from serving.telemetry.setup import configure_tracing, flush_tracing
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import Changes, HostDirectory, StaticHosts
+from serving.versions.admin import ModelAdmin
+from serving.versions.follower import VersionFollower
+from serving.versions.routing import Router
+from serving.versions.store import FILE_NAME, VersionStore
 
 _GARBAGE_THRESHOLDS = (20_000, 20, 50)
 # Models that read nothing but a text.
@@ -31,22 +39,56 @@ class Replica:
     """Everything that one process opened; `close` gives it back."""
 
     settings: Settings
-    assets: Assets
     stores: SqliteStores
     directory: HostDirectory
     client: TritonModelClient
-    steps: Steps
+    router: Router
+    models: ModelSteps
+    versions: VersionFollower
     _opened: AsyncExitStack
 
     def pipelines(self, elsewhere: Mapping[str, Step[Any, Any]]) -> Pipelines:
         """The pipelines over this process's steps, but for those that are placed elsewhere."""
-        return build_pipelines(
-            self.settings, self.assets, self.steps.placed(elsewhere), self.stores
+        steps = self.models.steps.placed(elsewhere)
+        return build_pipelines(self.settings, steps, self.stores, self._encoders)
+
+    def _encoders(self) -> tuple[int, ...]:
+        """Versions of the encoder whose vectors the articles need, the live one first."""
+        lineup = self.router.lineups().get(encode.MODEL)
+        return () if lineup is None else lineup.resident
+
+    def admin(self) -> ModelAdmin:
+        """What shows and changes the line-ups."""
+        return ModelAdmin(
+            VersionStore(self.settings.stores.folder / FILE_NAME),
+            ModelRepository(self.settings.triton.model_repository),
+            self.settings.triton.models,
+            self.directory.records,
+            lambda: self.versions.faults,
         )
 
     async def close(self) -> None:
         """Ends the connections and closes the stores."""
         await self._opened.aclose()
+
+
+class _Clients:
+    """Clients of single versions, which remember answers if the settings want it."""
+
+    def __init__(self, client: TritonModelClient, remembered_texts: int) -> None:
+        self._client = client
+        self._remembered_texts = remembered_texts
+
+    def open(self, manifest: ModelManifest) -> ModelClient:
+        """The client of one version."""
+        client = self._client.open(manifest)
+        if not self._remembered_texts:
+            return client
+        return RememberingModels(client, TEXT_MODELS, self._remembered_texts)
+
+    def close_version(self, version: ModelVersion) -> None:
+        """Ends it, and forgets what was remembered of it."""
+        self._client.close_version(version)
 
 
 async def open_replica(settings: Settings, role: str, registry: Changes) -> Replica:
@@ -61,7 +103,7 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         StartupError: models, shop or stores cannot be used; names the setting or the file.
     """
     configure_tracing(settings.telemetry, role)
-    assets = load_assets(settings)
+    repository = ModelRepository(settings.triton.model_repository)
     async with AsyncExitStack() as opened:
         # Runs last: spans of what ends before it go out as well.
         opened.push_async_callback(asyncio.to_thread, flush_tracing)
@@ -72,24 +114,34 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
             urls = StaticHosts(settings.triton.urls, probe_period_s=settings.triton.probe_period_s)
             registry = (await opened.enter_async_context(urls)).changes
         directory = await opened.enter_async_context(HostDirectory(registry))
-        client = TritonModelClient(directory, assets.manifests, settings.triton.coalescing)
+        client = TritonModelClient(directory, settings.triton.coalescing)
         opened.push_async_callback(client.close)
-        models: ModelClient = client
-        if settings.triton.remembered_texts:
-            models = RememberingModels(client, TEXT_MODELS, settings.triton.remembered_texts)
-        steps = build_steps(assets, models, stores)
+        router = Router(lambda v: v in models.opened() and bool(directory.hosts_with(v)))
+        models = ModelSteps(router, _Clients(client, settings.triton.remembered_texts), stores)
+        watch = VersionStore(settings.stores.folder / FILE_NAME).watch()
+        opened.callback(watch.close)
+        versions = VersionFollower(
+            watch.poll,
+            repository,
+            models,
+            router,
+            close_after_s=settings.triton.unload_after_s,
+        )
+        opened.push_async_callback(versions.close)
+        await versions.start()
         # Read now, so that the first request does not pay for it.
-        await steps.catalogue.current()
+        await models.steps.catalogue.current()
         # A request makes thousands of objects and hardly a cycle: looking for some after every 700,
         # as is the default, costs a twentieth of the process. Ray Serve freezes what is there now.
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
         return Replica(
             settings=settings,
-            assets=assets,
             stores=stores,
             directory=directory,
             client=client,
-            steps=steps,
+            router=router,
+            models=models,
+            versions=versions,
             _opened=opened.pop_all(),
         )
     raise AssertionError("the block above returns or raises")

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.edge.program import write_program
-from serving.errors import StartupError, Unavailable
+from serving.errors import StartupError, StoreUnavailable, Unavailable
 from serving.models.repository import ModelRepository
+from serving.models.version import ModelVersion
 from serving.settings import Settings, export_environment
 from serving.stores.sqlite_stores import open_stores
 from serving.triton.installation import locate_tritonserver
+from serving.versions.resident import adopt_newest
+from serving.versions.store import FILE_NAME, VersionStore
 
 LOOPBACK = "127.0.0.1"
 APPLICATION = "cartwright"
@@ -74,9 +77,12 @@ def check_before_start(settings: Settings) -> None:
             raise StartupError(f"{field}: port {port} is already taken")
     repository = ModelRepository(settings.triton.model_repository)
     for model in settings.triton.models:
-        repository.latest(model).verify()
+        # The line-ups, which may name others, come into being with the stores.
+        repository.latest(model)
     # Imports a new shop as well, so that the replicas do not wait for each other's import.
     open_stores(settings.stores).close()
+    for version in _live_versions(settings, repository):
+        repository.version(*version).verify()
     if settings.triton.mode == "managed":
         locate_tritonserver(settings.triton)
 
@@ -98,6 +104,21 @@ def running_stack(settings: Settings) -> Iterator[RunningStack]:
             edge_metrics_port = settings.server.edge_metrics_port or free_port()
         export_environment(ray_environment(settings, folder, APPLICATION, edge_metrics_port))
         yield _start(settings, edge_metrics_port, cleanup)
+
+
+def _live_versions(settings: Settings, repository: ModelRepository) -> list[ModelVersion]:
+    """What is live; where nobody has decided it, the newest version from now on.
+
+    Raises:
+        StartupError: a model's live version is not published, or the line-ups cannot be used.
+    """
+    try:
+        store = VersionStore(settings.stores.folder / FILE_NAME)
+        adopt_newest(store, repository, settings.triton.models)
+        live = {model: entry.lineup.live for model, entry in store.read_all().items()}
+    except StoreUnavailable as error:
+        raise StartupError(f"stores.folder: {error.message}") from error
+    return [ModelVersion(model, version) for model, version in live.items() if version is not None]
 
 
 def ray_environment(

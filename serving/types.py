@@ -175,6 +175,25 @@ class Degradation:
     fallback: str
 
 
+class Arm(StrEnum):
+    """Why a version of a model answered."""
+
+    LIVE = "live"
+    CANARY = "canary"
+    # Asked for by number.
+    PINNED = "pinned"
+    # Answered for a version that was not ready.
+    STANDBY = "standby"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The version of a model that answers a request."""
+
+    version: int
+    arm: Arm
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What a request leaves behind besides its result; every reply carries it."""
@@ -182,5 +201,7 @@ class Report:
     timings: tuple[StepTiming, ...] = ()
     degraded: tuple[Degradation, ...] = ()
     model_versions: dict[str, int] = field(default_factory=dict)
+    # By model, what was chosen to answer, whether or not it did.
+    choices: dict[str, Choice] = field(default_factory=dict)
     trace_id: str = ""
     total_ms: float = 0.0

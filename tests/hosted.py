@@ -14,12 +14,14 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serving.context import RequestContext
 from serving.deadline import Deadline
+from serving.models.version import ModelVersion
 from serving.settings import CoalescingSettings, TelemetrySettings, TritonSettings
 from serving.triton.client import TritonModelClient
 from serving.triton.connection import TritonConnection
 from serving.triton.control import ServerControl
 from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry
 from serving.triton.host import TritonHost
+from tests.one_version_each import OneVersionEach
 from tests.tiny_models import manifest, publish_tiny_models
 
 ONES = np.ones((1, 4), np.float32)
@@ -30,20 +32,20 @@ class Served:
     """A host with the tiny models, and a client that found it."""
 
     host: TritonHost
-    client: TritonModelClient
+    client: OneVersionEach
     directory: HostDirectory
     connection: TritonConnection
     control: ServerControl
     stub: Any
 
     async def statistics(self, model: str) -> Any:
-        request = service_pb2.ModelStatisticsRequest(name=model)
+        request = service_pb2.ModelStatisticsRequest(name=f"{model}.1")
         return (await self.stub.ModelStatistics(request)).model_stats[0]
 
     async def pending(self, model: str) -> int:
         """Requests that wait for their execution."""
         lines = await self._metrics()
-        pending = f'nv_inference_pending_request_count{{model="{model}",version="1"}} '
+        pending = f'nv_inference_pending_request_count{{model="{model}.1",version="1"}} '
         return next(int(line.split()[-1]) for line in lines if line.startswith(pending))
 
     async def _metrics(self) -> list[str]:
@@ -81,12 +83,10 @@ async def hosted(
     channel = grpc.aio.insecure_channel(host.record.url)
     control = ServerControl(host.record.url)
     async with HostDirectory(registry.changes) as directory:
-        client = TritonModelClient(
-            directory, manifests, CoalescingSettings(max_under_way=500, max_waiting=500)
-        )
-        await directory.wait_until(
-            lambda _: all(directory.hosts_with(model) for model in models), 10.0
-        )
+        limits = CoalescingSettings(max_under_way=500, max_waiting=500)
+        client = OneVersionEach(TritonModelClient(directory, limits), manifests.values())
+        versions = [ModelVersion(model, 1) for model in models]
+        await directory.wait_until(lambda _: all(map(directory.hosts_with, versions)), 10.0)
         yield Served(
             host=host,
             client=client,
@@ -109,8 +109,8 @@ def context(milliseconds: float = 20_000.0) -> RequestContext:
 def raw(
     model: str, x: NDArray[Any], *, name: str = "x", dtype: str = "FP32", version: str = ""
 ) -> Any:
-    """A request that no contract has checked."""
-    request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    """A request to version 1 that no contract has checked."""
+    request = service_pb2.ModelInferRequest(model_name=f"{model}.1", model_version=version)
     request.inputs.add(name=name, datatype=dtype).shape.extend(x.shape)
     request.raw_input_contents.append(x.tobytes())
     return request

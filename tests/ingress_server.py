@@ -2,11 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from serving.ingress import servicers
+from serving.models.repository import ModelRepository
+from serving.versions.admin import ModelAdmin
+from serving.versions.store import FILE_NAME, VersionStore
+
+
+def no_admin(folder: Path) -> ModelAdmin:
+    """An admin of no model, for what is not about models."""
+    return ModelAdmin(VersionStore(folder / FILE_NAME), ModelRepository(folder), (), list, dict)
 
 
 @asynccontextmanager

@@ -140,6 +140,15 @@ class ScriptedAgent(
     def ListModels(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._serve("ListModels", request, context)
 
+    def ShowModel(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._serve("ShowModel", request, context)
+
+    def ChangeModel(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._serve("ChangeModel", request, context)
+
+    def ListModelSteps(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._serve("ListModelSteps", request, context)
+
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.replies["Check"] = health_pb2.HealthCheckResponse(status=self.health)
         return self._serve("Check", request, context)
@@ -273,6 +282,30 @@ MODELS_REPLY = pb.ListModelsReply(
     ],
     meta=_META,
 )
+_STEP = pb.ModelStep(
+    revision=7,
+    action="canary 4 10%",
+    author="ada",
+    reason="better on returns",
+    at_ms=1_790_000_100_000,
+    live=3,
+    candidate=4,
+    canary_percent=10.0,
+)
+MODEL_REPLY = pb.ShowModelReply(
+    model="understanding",
+    revision=7,
+    canary_percent=10.0,
+    versions=[
+        pb.VersionStatus(version=2, stage="published", artifact="onnx"),
+        pb.VersionStatus(version=3, stage="live", ready_host_ids=["host-0"], artifact="onnx-int8"),
+        pb.VersionStatus(version=4, stage="canary", ready_host_ids=["host-0"], sha256="cd" * 32),
+        pb.VersionStatus(version=5, stage="staged", faults={"host-0": "no memory for it"}),
+    ],
+    last_step=_STEP,
+    serving_host_ids=["host-0"],
+    meta=_META,
+)
 REPLIES: dict[str, Any] = {
     "Converse": CONVERSE_REPLY,
     "ConverseStream": STREAM_EVENTS,
@@ -285,4 +318,7 @@ REPLIES: dict[str, Any] = {
     "DeleteArticles": pb.DeleteArticlesReply(missing_ids=["a9"], meta=_META),
     "ListArticles": pb.ListArticlesReply(next_page_token="a1", total=7, meta=_META),
     "ListModels": MODELS_REPLY,
+    "ShowModel": MODEL_REPLY,
+    "ChangeModel": MODEL_REPLY,
+    "ListModelSteps": pb.ListModelStepsReply(steps=[_STEP], meta=_META),
 }

@@ -96,9 +96,9 @@ def shared_memory(owner_pid: int) -> list[str]:
 
 
 def stub_of(host: TritonHost, model: str) -> psutil.Process:
-    """The process that runs a model."""
+    """The process that runs version 1 of a model."""
     return next(
         child
         for child in psutil.Process(host.record.pid).children()
-        if f"/{model}/" in " ".join(child.cmdline())
+        if f"/{model}.1/" in " ".join(child.cmdline())
     )

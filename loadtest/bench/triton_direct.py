@@ -11,9 +11,11 @@ from loadtest.bench.artifacts import MODEL, UnderstandingFiles
 from loadtest.bench.children import on_stop, say_serving
 from loadtest.bench.workloads import Workload
 from serving.models.tokenizer import Tokenizer
+from serving.models.version import ModelVersion
 from serving.settings import TritonSettings
 from serving.triton.host import TritonHost
 from serving.triton.records import HostRecord
+from serving.triton.served import served_name
 
 NAME = "triton"
 # What a server with 64 requests in flight could sort at best.
@@ -26,11 +28,12 @@ def workload(
 ) -> Workload:
     """Batches of `batch` texts of about equal length, sorted among 64 that follow each other."""
     tokenizer = Tokenizer.from_file(files.tokenizer, files.max_length)
+    version = ModelVersion(MODEL, int(files.folder.name))
     messages: list[bytes] = []
     wanted: dict[int, dict[int, int]] = {}
     for members in _batches(tokenizer, texts, batch):
         tokens = tokenizer.encode([texts[i] for i in members])
-        request = service_pb2.ModelInferRequest(model_name=MODEL)
+        request = service_pb2.ModelInferRequest(model_name=served_name(version))
         for name, values in tokens.inputs().items():
             tensor = request.inputs.add(name=name, datatype="INT64")
             tensor.shape.extend(values.shape)

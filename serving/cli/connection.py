@@ -43,6 +43,14 @@ class Connection:
         """A client with one connection: a command makes one call at a time."""
         return CommerceClient(self.address, channels=1)
 
+    def admin_client(self) -> CommerceClient:
+        """The same for changing models: with the admin's token.
+
+        Raises:
+            StartupError: the run file or the settings cannot be read.
+        """
+        return CommerceClient(self.address, channels=1, token=_admin_token())
+
 
 def connection_options(command: Command) -> Command:
     """Adds --address, --json and --deadline-ms; for groups, which only remember them."""
@@ -85,6 +93,16 @@ def default_address() -> str:
     server = load_settings().server
     run = read_run_file(server.run_file)
     return f"{HOST}:{server.grpc_port if run is None else run.grpc_port}"
+
+
+def _admin_token() -> str:
+    """The one of the settings, else of the stack that runs in this folder; "" for none."""
+    from serving.cli.run_file import read_run_file
+    from serving.settings import load_settings
+
+    server = load_settings().server
+    run = None if server.token() else read_run_file(server.run_file)
+    return server.token() if run is None else run.admin_token
 
 
 def _outer_parameters(context: click.Context) -> dict[str, Any]:

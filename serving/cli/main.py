@@ -21,7 +21,7 @@ COMMANDS = {
     "recommend": LazyCommand("serving.cli.recommend:recommend", "Products for a customer."),
     "status": LazyCommand("serving.cli.status:status", "Deployments, hosts, models, readiness."),
     "autoscale": LazyCommand("serving.cli.autoscale:autoscale", "Replay decisions of scaling."),
-    "models": LazyCommand("serving.cli.models:models", "Build and list models."),
+    "models": LazyCommand("serving.cli.models:models", "Build, list and promote models."),
 }
 
 

@@ -1,18 +1,33 @@
-"""`cartwright models`: what serves; installed packages add commands such as `build`."""
+"""`cartwright models`: what serves and what should; packages add commands such as `build`."""
 
 import click
 
 from serving.cli.connection import Connection, connection_options, with_connection
 from serving.cli.document import plain, print_document
-from serving.cli.lazy import ExtensibleGroup
+from serving.cli.lazy import ExtensibleGroup, LazyCommand
 
 ENTRY_POINT_GROUP = "cartwright.models_commands"
 
 
-@click.group(cls=ExtensibleGroup, entry_point_group=ENTRY_POINT_GROUP)
+COMMANDS = {
+    name: LazyCommand(f"serving.cli.versions:{name}", summary)
+    for name, summary in {
+        "show": "Every version of a model, and where it is ready.",
+        "stage": "Make a published version known.",
+        "shadow": "Load a version beside the live one.",
+        "canary": "Let a version answer some customers.",
+        "promote": "Let a version answer everybody.",
+        "rollback": "Withdraw the candidate, or go back to the previous version.",
+        "release": "Unload the previous version.",
+        "history": "Steps that were taken with a model.",
+    }.items()
+}
+
+
+@click.group(cls=ExtensibleGroup, entry_point_group=ENTRY_POINT_GROUP, lazy_commands=COMMANDS)
 @connection_options
 def models(**_options: object) -> None:
-    """Build and list models."""
+    """Build, list and promote models."""
 
 
 @models.command("list")

@@ -21,6 +21,8 @@ class RunFile:
     metrics_port: int = 0
     # The same of HAProxy; 0 also where it does not run.
     edge_metrics_port: int = 0
+    # The admin's token; only the file's owner can read it.
+    admin_token: str = ""
     # Process of `cartwright serve`.
     pid: int = field(default_factory=os.getpid)
 
@@ -34,6 +36,7 @@ def write_run_file(run: RunFile, path: Path) -> Path:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch(mode=0o600)
         draft.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError as error:
@@ -54,6 +57,7 @@ def read_run_file(path: Path) -> RunFile | None:
             ray_address=str(values["ray_address"]),
             metrics_port=int(values.get("metrics_port", 0)),
             edge_metrics_port=int(values.get("edge_metrics_port", 0)),
+            admin_token=str(values.get("admin_token", "")),
             pid=int(values["pid"]),
         )
     except FileNotFoundError:

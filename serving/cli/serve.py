@@ -1,5 +1,6 @@
 """`cartwright serve`: the whole stack on this machine, until it is told to stop."""
 
+import secrets
 import signal
 import threading
 import time
@@ -7,15 +8,17 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from pydantic import SecretStr
 
 from serving.cli.run_file import RunFile, remove_run_file, write_run_file
 from serving.errors import StartupError, Unavailable
 from serving.runtime import running_stack
-from serving.settings import load_settings
+from serving.settings import Settings, load_settings
 
 # Seconds between two looks at whether Ray Serve itself still runs.
 LOOK_PERIOD_S = 5.0
 EXIT_BROKEN = 3
+_TOKEN_BYTES = 24
 
 
 @click.command()
@@ -33,7 +36,7 @@ def serve(config: Path | None) -> None:
 
     began = time.monotonic()
     try:
-        settings = load_settings(config)
+        settings = _with_token(load_settings(config))
         with running_stack(settings) as stack:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, _stop)
@@ -43,6 +46,7 @@ def serve(config: Path | None) -> None:
                     ray_address=stack.ray_address,
                     metrics_port=stack.metrics_port,
                     edge_metrics_port=stack.edge_metrics_port,
+                    admin_token=settings.server.token(),
                 ),
                 settings.server.run_file,
             )
@@ -65,3 +69,12 @@ def serve(config: Path | None) -> None:
     except StartupError as error:
         click.echo(f"cannot start: {error.message}", err=True)
         raise SystemExit(StartupError.exit_code) from error
+
+
+def _with_token(settings: Settings) -> Settings:
+    """The settings with a token of the admin's, made for this run if they name none."""
+    if settings.server.admin_token is not None:
+        return settings
+    token = SecretStr(secrets.token_urlsafe(_TOKEN_BYTES))
+    server = settings.server.model_copy(update={"admin_token": token})
+    return settings.model_copy(update={"server": server})

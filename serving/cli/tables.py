@@ -15,7 +15,7 @@ DIGEST_CHARS = 12
 
 def deployment_table(deployments: Iterable[Deployment]) -> Table:
     """Ray Serve's deployments with their replicas by state."""
-    table = _table("deployment", "status", "replicas", "detail")
+    table = plain_table("deployment", "status", "replicas", "detail")
     for deployment in deployments:
         table.add_row(
             Text(f"{deployment.application}/{deployment.name}"),
@@ -31,7 +31,7 @@ def deployment_table(deployments: Iterable[Deployment]) -> Table:
 
 def host_table(hosts: Iterable[pb.ModelHost]) -> Table:
     """Model hosts with the state of their process."""
-    table = _table("model host", "url", "state", "restarts", "in flight", "detail")
+    table = plain_table("model host", "url", "state", "restarts", "in flight", "detail")
     for host in hosts:
         table.add_row(
             Text(host.host_id),
@@ -48,7 +48,7 @@ def host_table(hosts: Iterable[pb.ModelHost]) -> Table:
 
 def model_table(models: Iterable[pb.ModelStatus]) -> Table:
     """Model versions with where they are ready."""
-    table = _table("model", "version", "state", "hosts", "artifact", "sha256", "published")
+    table = plain_table("model", "version", "state", "hosts", "artifact", "sha256", "published")
     for model in models:
         table.add_row(
             Text(model.model),
@@ -57,12 +57,13 @@ def model_table(models: Iterable[pb.ModelStatus]) -> Table:
             Text(", ".join(model.ready_host_ids) or "-"),
             Text(model.artifact),
             Text(model.sha256[:DIGEST_CHARS]),
-            _utc(model.published_at_ms),
+            utc(model.published_at_ms),
         )
     return table
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """A table without lines, with these columns."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column)
@@ -73,7 +74,7 @@ def _state(name: str, *, good: bool) -> Text:
     return Text(name, style="green" if good else "red")
 
 
-def _utc(unix_ms: int) -> str:
+def utc(unix_ms: int) -> str:
     """A Unix time in milliseconds as "2026-01-31 12:00 UTC"; "-" for none."""
     if not unix_ms:
         return "-"

@@ -59,7 +59,12 @@ class Attempts:
     """One call's way through its attempts."""
 
     def __init__(
-        self, deadline_ms: float, traceparent: str, policy: RetryPolicy, generator: random.Random
+        self,
+        deadline_ms: float,
+        traceparent: str,
+        policy: RetryPolicy,
+        generator: random.Random,
+        more: Metadata = (),
     ) -> None:
         """Starts the call's clock.
 
@@ -68,6 +73,7 @@ class Attempts:
             traceparent: W3C trace context to send; "" for the one of the current span, if any.
             policy: number of attempts and pauses.
             generator: draws the pauses.
+            more: metadata of every call, such as credentials.
 
         Raises:
             InvalidRequest: an unusable `deadline_ms` or `traceparent`.
@@ -80,6 +86,7 @@ class Attempts:
         self.deadline_ms = deadline_ms
         self._deadline = Deadline.after_ms(deadline_ms)
         self._trace_metadata = _trace_metadata(traceparent)
+        self._more = more
         self._policy = policy
         self._generator = generator
         self._made = 0
@@ -104,7 +111,8 @@ class Attempts:
         self._made += 1
         # At least the smallest number that three decimals can hold: 0 would be refused.
         announced = (METADATA_KEY, f"{max(remaining_ms, 0.001):.3f}")
-        return Attempt(timeout_s=remaining_ms / 1000.0, metadata=(announced, *self._trace_metadata))
+        metadata = (announced, *self._trace_metadata, *self._more)
+        return Attempt(timeout_s=remaining_ms / 1000.0, metadata=metadata)
 
     def pause_or_raise(self, failure: Any, *, begun: bool = False) -> float:
         """Seconds to wait before the next attempt, if there is one.

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -31,6 +31,8 @@ class CommerceClient:
         channels: int = 4,
         retry: RetryPolicy | None = None,
         generator: random.Random | None = None,
+        token: str = "",
+        versions: Mapping[str, int] | None = None,
     ) -> None:
         """Prepares a client; connects at the first call.
 
@@ -39,6 +41,8 @@ class CommerceClient:
             channels: connections to spread calls over; each carries 100 calls at once.
             retry: attempts and pauses on UNAVAILABLE.
             generator: draws the pauses; seed it to repeat them.
+            token: the admin's; for changing models, and for `versions`.
+            versions: by model, the version to be answered by, whatever is live.
         """
         self.address = address
         self._pool = ChannelPool(
@@ -46,6 +50,7 @@ class CommerceClient:
         )
         self._retry = retry or RetryPolicy()
         self._generator = generator or random.Random()
+        self._metadata = requests.call_metadata(token, versions or {})
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +94,7 @@ class CommerceClient:
     ) -> Generator[pb.ConverseEvent, None, None]:
         """The same turn as events, the last one with the whole reply; not retried once begun."""
         request = requests.converse(text, session_id, customer_id, top_k)
-        attempts = Attempts(deadline_ms, traceparent, self._retry, self._generator)
+        attempts = self._attempts(deadline_ms, traceparent)
         return self._stream(methods.CONVERSE_STREAM, request, attempts)
 
     def understand(
@@ -166,16 +171,56 @@ class CommerceClient:
         request = pb.ListModelsRequest()
         return self._call(methods.LIST_MODELS, request, deadline_ms, traceparent)
 
+    def show_model(
+        self, model: str, *, deadline_ms: float, traceparent: str = ""
+    ) -> pb.ShowModelReply:
+        """Every version of a model. Wants the admin's token, as the next two do."""
+        request = pb.ShowModelRequest(model=model)
+        return self._call(methods.SHOW_MODEL, request, deadline_ms, traceparent)
+
+    def change_model(
+        self,
+        model: str,
+        action: str,
+        *,
+        version: int = 0,
+        canary_percent: float = 0.0,
+        author: str,
+        reason: str,
+        expected_revision: int = 0,
+        force: bool = False,
+        deadline_ms: float,
+        traceparent: str = "",
+    ) -> pb.ShowModelReply:
+        """One step: stage, shadow, canary, promote, rollback or release.
+
+        `Conflict` when the model is not at `expected_revision` (0: whatever it is at).
+        """
+        request = requests.change_model(
+            model, action, version, canary_percent, author, reason, expected_revision, force
+        )
+        return self._call(methods.CHANGE_MODEL, request, deadline_ms, traceparent)
+
+    def list_model_steps(
+        self, model: str, *, limit: int = 0, deadline_ms: float, traceparent: str = ""
+    ) -> pb.ListModelStepsReply:
+        """The last steps that were taken with a model, the newest first (`limit` 0: 20)."""
+        request = pb.ListModelStepsRequest(model=model, limit=limit)
+        return self._call(methods.LIST_MODEL_STEPS, request, deadline_ms, traceparent)
+
     def health(self, service: str = "", *, deadline_ms: float, traceparent: str = "") -> str:
         """ "SERVING" or "NOT_SERVING"; `NotFound` for a service that the server does not know."""
         request = methods.CHECK.request(service=service)
         reply = self._call(methods.CHECK, request, deadline_ms, traceparent)
         return str(methods.CHECK.reply.ServingStatus.Name(reply.status))
 
+    def _attempts(self, deadline_ms: float, traceparent: str) -> Attempts:
+        return Attempts(deadline_ms, traceparent, self._retry, self._generator, self._metadata)
+
     def _call(
         self, method: Method[Request, Reply], request: Request, deadline_ms: float, traceparent: str
     ) -> Reply:
-        attempts = Attempts(deadline_ms, traceparent, self._retry, self._generator)
+        attempts = self._attempts(deadline_ms, traceparent)
         while True:
             attempt = attempts.begin()
             try:

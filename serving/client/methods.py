@@ -30,6 +30,7 @@ class Method(Generic[Request, Reply]):
 
 _AGENT = "cartwright.v1.Agent"
 _KNOWLEDGE = "cartwright.v1.Knowledge"
+_MODELS = "cartwright.v1.Models"
 
 CONVERSE = Method(_AGENT, "Converse", pb.ConverseRequest, pb.ConverseReply)
 CONVERSE_STREAM = Method(
@@ -49,7 +50,12 @@ DELETE_ARTICLES = Method(
     _KNOWLEDGE, "DeleteArticles", pb.DeleteArticlesRequest, pb.DeleteArticlesReply
 )
 LIST_ARTICLES = Method(_KNOWLEDGE, "ListArticles", pb.ListArticlesRequest, pb.ListArticlesReply)
-LIST_MODELS = Method("cartwright.v1.Models", "ListModels", pb.ListModelsRequest, pb.ListModelsReply)
+LIST_MODELS = Method(_MODELS, "ListModels", pb.ListModelsRequest, pb.ListModelsReply)
+SHOW_MODEL = Method(_MODELS, "ShowModel", pb.ShowModelRequest, pb.ShowModelReply)
+CHANGE_MODEL = Method(_MODELS, "ChangeModel", pb.ChangeModelRequest, pb.ShowModelReply)
+LIST_MODEL_STEPS = Method(
+    _MODELS, "ListModelSteps", pb.ListModelStepsRequest, pb.ListModelStepsReply
+)
 CHECK: Method[Any, Any] = Method(
     "grpc.health.v1.Health", "Check", health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
 )

@@ -1,9 +1,10 @@
 """Builds the request messages from plain arguments; nothing is sent that cannot be encoded."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from serving.credentials import AUTHORIZATION_KEY, VERSIONS_KEY
 from serving.errors import InvalidRequest
 from serving.protos import commerce_pb2 as pb
 from serving.types import Article, Event, EventKind
@@ -16,6 +17,16 @@ _KINDS = {
     EventKind.ADD_TO_CART: pb.EVENT_KIND_ADD_TO_CART,
     EventKind.REMOVE_FROM_CART: pb.EVENT_KIND_REMOVE_FROM_CART,
     EventKind.PURCHASE: pb.EVENT_KIND_PURCHASE,
+}
+
+
+_MODEL_ACTIONS = {
+    "stage": pb.MODEL_ACTION_STAGE,
+    "shadow": pb.MODEL_ACTION_SHADOW,
+    "canary": pb.MODEL_ACTION_CANARY,
+    "promote": pb.MODEL_ACTION_PROMOTE,
+    "rollback": pb.MODEL_ACTION_ROLLBACK,
+    "release": pb.MODEL_ACTION_RELEASE,
 }
 
 
@@ -88,6 +99,43 @@ def delete_articles(article_ids: Iterable[str]) -> pb.DeleteArticlesRequest:
 def list_articles(page_size: int, page_token: str) -> pb.ListArticlesRequest:
     """One page of articles."""
     return pb.ListArticlesRequest(page_size=page_size, page_token=page_token)
+
+
+@_refuse_unencodable
+def change_model(
+    model: str,
+    action: str,
+    version: int,
+    canary_percent: float,
+    author: str,
+    reason: str,
+    expected_revision: int,
+    force: bool,
+) -> pb.ChangeModelRequest:
+    """One step of a version; `action` as in the API, e.g. "promote"."""
+    known = _MODEL_ACTIONS.get(action)
+    if known is None:
+        raise InvalidRequest("action", f"must be one of {sorted(_MODEL_ACTIONS)}, got {action!r}")
+    return pb.ChangeModelRequest(
+        model=model,
+        action=known,
+        version=version,
+        canary_percent=canary_percent,
+        author=author,
+        reason=reason,
+        expected_revision=expected_revision,
+        force=force,
+    )
+
+
+def call_metadata(token: str, versions: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
+    """Metadata of every call: the admin's token, and versions that are asked for by number."""
+    found = []
+    if token:
+        found.append((AUTHORIZATION_KEY, f"Bearer {token}"))
+    if versions:
+        found.append((VERSIONS_KEY, ",".join(f"{m}={v}" for m, v in sorted(versions.items()))))
+    return tuple(found)
 
 
 def _event(event: Event | pb.Event) -> pb.Event:

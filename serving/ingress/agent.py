@@ -17,25 +17,32 @@ from serving.errors import CartwrightError, Overloaded
 from serving.ingress import decode, encode
 from serving.ingress.admission import PRIORITIES, Admission
 from serving.ingress.call import Method, server_stream, unary
-from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, MODELS, Health
+from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, Health
 from serving.ingress.models import ModelsView
+from serving.ingress.models_methods import ModelsMethods
 from serving.ingress.status import GrpcContext, answer_with_error
 from serving.ingress.watch import watch
 from serving.pipelines.turn import TurnOutcome
 from serving.protos import commerce_pb2 as pb
 from serving.settings import Settings
+from serving.versions.admin import ModelAdmin
 
 
-class Ingress:
+class Ingress(ModelsMethods):
     """Serves cartwright.v1.{Agent, Events, Knowledge, Models} and grpc.health.v1.Health."""
 
     def __init__(
-        self, settings: Settings, pipelines: Pipelines, models: ModelsView, health: Health
+        self,
+        settings: Settings,
+        pipelines: Pipelines,
+        models: ModelsView,
+        health: Health,
+        admin: ModelAdmin,
     ) -> None:
+        super().__init__(settings, models, admin)
         self._limits = settings.limits
         self._dialogue = settings.dialogue
         self._pipelines = pipelines
-        self._models = models
         self._health = health
         self._watch_period_s = settings.triton.probe_period_s
         self._max_watchers = settings.server.max_health_watchers
@@ -52,6 +59,7 @@ class Ingress:
                 objective_ms=objective_ms,
                 priority=PRIORITIES[f"/{service}/{name}"],
                 admission=self.admission,
+                admin_token=settings.server.token(),
             )
 
         converse = (deadlines.converse_ms, objectives.converse_ms)
@@ -72,9 +80,6 @@ class Ingress:
         self._upsert = method(KNOWLEDGE, "UpsertArticles", *knowledge)
         self._delete = method(KNOWLEDGE, "DeleteArticles", *knowledge)
         self._list_articles = method(KNOWLEDGE, "ListArticles", *knowledge)
-        self._list_models = Method(
-            service=MODELS, name="ListModels", default_deadline_ms=deadlines.models_ms
-        )
         self._check = Method(
             service="grpc.health.v1.Health", name="Check", default_deadline_ms=deadlines.models_ms
         )
@@ -88,6 +93,7 @@ class Ingress:
 
         async def work(context: RequestContext) -> pb.ConverseReply:
             turn = decode.turn(request, self._limits, self._dialogue)
+            context.customer = turn.customer_id or turn.session_id
             outcome = await self._pipelines.converse(turn, context)
             return encode.turn(outcome, context.report())
 
@@ -100,6 +106,7 @@ class Ingress:
 
         async def work(context: RequestContext) -> AsyncGenerator[pb.ConverseEvent, None]:
             turn = decode.turn(request, self._limits, self._dialogue)
+            context.customer = turn.customer_id or turn.session_id
             run = partial(self._pipelines.converse, turn, context)
             # Closed here and not by the garbage collector, as everywhere on the way to the caller.
             async with aclosing(watch(run)) as events:
@@ -154,6 +161,7 @@ class Ingress:
 
         async def work(context: RequestContext) -> pb.RecommendReply:
             wanted = decode.recommendation(request, self._limits)
+            context.customer = wanted.customer_id or wanted.session_id
             items = await self._pipelines.recommend(wanted, context)
             return pb.RecommendReply(items=encode.items(items), meta=encode.meta(context.report()))
 
@@ -166,6 +174,7 @@ class Ingress:
 
         async def work(context: RequestContext) -> pb.DecideReply:
             wanted = decode.decision(request, self._limits, self._dialogue)
+            context.customer = wanted.customer_id or wanted.session_id
             decision = await self._pipelines.decide(wanted, context)
             return pb.DecideReply(
                 decision=encode.decision(decision), meta=encode.meta(context.report())
@@ -241,22 +250,6 @@ class Ingress:
             )
 
         return await unary(self._list_articles, request, grpc_context, work, pb.ListArticlesReply)
-
-    # ---- Models ------------------------------------------------------------------------------
-
-    async def ListModels(  # noqa: N802
-        self, request: pb.ListModelsRequest, grpc_context: GrpcContext
-    ) -> pb.ListModelsReply:
-        """Models with their readiness, and the hosts that serve them."""
-
-        async def work(context: RequestContext) -> pb.ListModelsReply:
-            return pb.ListModelsReply(
-                models=self._models.models(),
-                hosts=self._models.hosts(),
-                meta=encode.meta(context.report()),
-            )
-
-        return await unary(self._list_models, request, grpc_context, work, pb.ListModelsReply)
 
     # ---- grpc.health.v1.Health ---------------------------------------------------------------
 

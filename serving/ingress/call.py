@@ -14,6 +14,7 @@ from serving.context import RequestContext
 from serving.deadline import Deadline
 from serving.errors import DeadlineExceeded, InvalidRequest
 from serving.ingress.admission import Admission, Priority
+from serving.ingress.authorization import pinned_versions
 from serving.ingress.servicers import Undecodable
 from serving.ingress.status import GrpcContext, answer_with_error, tell_limit
 from serving.telemetry.spans import arriving_trace, request_span, server_span
@@ -36,6 +37,8 @@ class Method:
     priority: Priority = Priority.TALK
     # None: let in whatever the load (health, status).
     admission: Admission | None = None
+    # Of those who may ask for versions of models by number; "" for nobody.
+    admin_token: str = ""
 
 
 class _Accepted:
@@ -58,6 +61,7 @@ class _Accepted:
 
         Raises:
             InvalidRequest: the request is no message, or its deadline is none.
+            Unauthenticated, PermissionDenied: it asks for versions of models without the right to.
         """
         deadline = Deadline.from_metadata(
             metadata.get(deadlines.METADATA_KEY), method.default_deadline_ms
@@ -66,7 +70,10 @@ class _Accepted:
             raise InvalidRequest("request", request.reason)
         self._method = method
         self._context = RequestContext(
-            deadline=deadline, trace_id=trace_id, span_context=span_context
+            deadline=deadline,
+            trace_id=trace_id,
+            span_context=span_context,
+            pinned=pinned_versions(metadata, method.admin_token),
         )
         self._limit = TimeLimit(deadline.at_s)
         self._began_s = 0.0

@@ -46,7 +46,7 @@ def meta(report: Report) -> pb.ReplyMeta:
     """What every reply carries."""
     return pb.ReplyMeta(
         model_versions=[
-            pb.ModelVersion(model=model, version=version)
+            pb.ModelVersion(model=model, version=version, arm=_arm(report, model))
             for model, version in sorted(report.model_versions.items())
         ],
         steps=[
@@ -60,6 +60,11 @@ def meta(report: Report) -> pb.ReplyMeta:
         trace_id=report.trace_id,
         total_ms=report.total_ms,
     )
+
+
+def _arm(report: Report, model: str) -> str:
+    choice = report.choices.get(model)
+    return "" if choice is None else choice.arm.value
 
 
 def slots(values: Iterable[Slot]) -> list[pb.Slot]:

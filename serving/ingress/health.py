@@ -1,6 +1,6 @@
 """grpc.health.v1 by service: SERVING only while everything that the service needs is ready."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from grpc_health.v1 import health_pb2
@@ -17,10 +17,8 @@ MODELS = "cartwright.v1.Models"
 class Health:
     """Answers health checks from the readiness of models."""
 
-    def __init__(
-        self, needed_models: Iterable[str], ready_models: Callable[[], Mapping[str, int]]
-    ) -> None:
-        """`ready_models` tells for each model on how many hosts it is ready."""
+    def __init__(self, needed_models: Iterable[str], can_answer: Callable[[str], bool]) -> None:
+        """`can_answer` tells whether a version of a model is ready to answer."""
         everything = tuple(needed_models)
         # Knowledge and events are stored without any model; "" is the whole server.
         self._needs: dict[str, tuple[str, ...]] = {
@@ -30,7 +28,7 @@ class Health:
             KNOWLEDGE: (),
             MODELS: (),
         }
-        self._ready_models = ready_models
+        self._can_answer = can_answer
 
     def check(self, request: Any) -> health_pb2.HealthCheckResponse:
         """State of the service named in the request.
@@ -44,8 +42,7 @@ class Health:
         needs = self._needs.get(request.service)
         if needs is None:
             raise NotFound(f"service: there is no service {request.service!r}")
-        ready = self._ready_models()
-        serving = all(ready.get(model, 0) > 0 for model in needs)
+        serving = all(map(self._can_answer, needs))
         state = health_pb2.HealthCheckResponse
         return state(status=state.SERVING if serving else state.NOT_SERVING)
 

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from serving.coalescing.coalescer import CoalescerStats
 from serving.ingress.admission import AdmissionStats
+from serving.models.version import ModelVersion
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +40,11 @@ class Sink(Protocol):
         ...
 
 
-def coalescer_readings(stats: Mapping[str, CoalescerStats]) -> list[Reading]:
-    """Of the calls for each model: what waits, what is under way, and how batches left."""
+def coalescer_readings(stats: Mapping[ModelVersion, CoalescerStats]) -> list[Reading]:
+    """Of the calls for each version: what waits, what is under way, and how batches left."""
     readings = []
-    for model, one in stats.items():
-        tags = (("model", model),)
+    for (model, version), one in stats.items():
+        tags = (("model", model), ("version", str(version)))
         readings += [
             _gauge("model_calls_waiting", "Calls that wait for a place.", one.waiting, tags),
             _gauge("model_batches_under_way", "Batches at the hosts.", one.under_way, tags),

@@ -73,6 +73,11 @@ class ModelManifest(_Strict):
     train_seconds: float
     published_at_ms: int
 
+    @property
+    def served_sha256(self) -> str:
+        """Digest of the artifact that Triton serves; "" for a manifest that lists none."""
+        return next((a.sha256 for a in self.artifacts if a.kind == self.served_artifact), "")
+
     @classmethod
     def read(cls, version_folder: Path) -> "ModelManifest":
         """Reads `manifest.json` of a version folder.

@@ -1,7 +1,7 @@
 """A model client that remembers answers: the same inputs again cost nothing.
 
-For models that read text. Only single rows are kept; the least recently used goes first. A process
-serves one version of a model, so an answer never outlives its version.
+For models that read text. Only single rows are kept; the least recently used goes first. It stands
+before the client of one version, so that an answer never outlives its version.
 """
 
 from collections import OrderedDict

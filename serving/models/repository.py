@@ -91,11 +91,15 @@ class ModelRepository:
         """
         versions = self.versions(model)
         if not versions:
-            raise StartupError(
-                f"{self.root / model}: no published version of model {model!r}; "
-                "run `cartwright models build` first"
-            )
+            raise self.missing(model)
         return self.version(model, versions[-1])
+
+    def missing(self, model: str) -> StartupError:
+        """The error to raise when no version of a model is published."""
+        return StartupError(
+            f"{self.root / model}: no published version of model {model!r}; "
+            "run `cartwright models build` first"
+        )
 
     def version(self, model: str, version: int) -> PublishedVersion:
         """One published version, which must exist."""

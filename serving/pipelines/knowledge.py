@@ -1,6 +1,6 @@
 """The knowledge base: articles ─▶ encode ─▶ store; searchable at once, by words at the least."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from serving.context import RequestContext, observe_step
 from serving.deadline import Deadline
 from serving.pipelines.attempt import attempt
-from serving.steps.encode import Embeddings, EncodeInput, article_text
+from serving.steps.encode import MODEL as ENCODER
+from serving.steps.encode import Embeddings, EncodeInput, article_text, encoder_name
 from serving.steps.placement import Step
 from serving.stores.protocols import KnowledgeStore
 from serving.types import Article
@@ -51,12 +52,15 @@ class KnowledgePipeline:
     """Changes and lists the knowledge base."""
 
     def __init__(
-        self, knowledge: KnowledgeStore, encode: Step[EncodeInput, Embeddings], encoder: str
+        self,
+        knowledge: KnowledgeStore,
+        encode: Step[EncodeInput, Embeddings],
+        encoders: Callable[[], Sequence[int]],
     ) -> None:
-        """`encoder` names the encoder that serves, e.g. "encoder/3", until one has answered."""
+        """`encoders` tells which versions of the encoder may be asked to find an article."""
         self._knowledge = knowledge
         self._encode = encode
-        self._encoder = encoder
+        self._encoders = encoders
 
     async def upsert(self, articles: Sequence[Article], context: RequestContext) -> Upserted:
         """Stores articles; durable once this returns.
@@ -68,6 +72,7 @@ class KnowledgePipeline:
             StoreUnavailable: the articles cannot be written.
         """
         vectors: list[NDArray[np.float32] | None] = [None] * len(articles)
+        encoder = ""
         if articles:
             embeddings = await attempt(
                 context,
@@ -78,9 +83,9 @@ class KnowledgePipeline:
             )
             if embeddings is not None:
                 vectors = list(embeddings.vectors)
-                self._encoder = embeddings.encoder
+                encoder = embeddings.encoder
         with observe_step(context, "store_articles"):
-            created, updated = await self._knowledge.upsert(articles, vectors, self._encoder)
+            created, updated = await self._knowledge.upsert(articles, vectors, encoder)
         return Upserted(created=created, updated=updated)
 
     async def delete(self, article_ids: Sequence[str], context: RequestContext) -> Deleted:
@@ -114,28 +119,33 @@ class KnowledgePipeline:
         )
 
     async def embed_missing(self) -> int:
-        """Encodes articles that have no vector by the serving encoder yet; to be called regularly.
+        """Encodes articles that an encoder has made no vector of yet; to be called regularly.
 
         Returns:
             How many it worked on; when it is not 0, there may be more.
 
         Raises:
-            CartwrightError: the encoder or the store does not serve; the next call tries again.
+            CartwrightError: an encoder or the store does not serve; the next call tries again.
         """
-        articles = await self._knowledge.without_vector(self._encoder, EMBEDDED_AT_ONCE)
-        if not articles:
-            return 0
-        context = RequestContext(deadline=Deadline.after_ms(EMBEDDING_MS))
-        embeddings = await self._encode(_texts(articles), context)
-        self._encoder = embeddings.encoder
-        await self._knowledge.set_vectors(
-            [
-                (article.article_id, article.updated_at_ms, vector)
-                for article, vector in zip(articles, embeddings.vectors, strict=True)
-            ],
-            embeddings.encoder,
-        )
-        return len(articles)
+        worked_on = 0
+        for version in self._encoders():
+            encoder = encoder_name(version)
+            articles = await self._knowledge.without_vector(encoder, EMBEDDED_AT_ONCE)
+            if not articles:
+                continue
+            context = RequestContext(
+                deadline=Deadline.after_ms(EMBEDDING_MS), pinned={ENCODER: version}
+            )
+            embeddings = await self._encode(_texts(articles), context)
+            await self._knowledge.set_vectors(
+                [
+                    (article.article_id, article.updated_at_ms, vector)
+                    for article, vector in zip(articles, embeddings.vectors, strict=True)
+                ],
+                embeddings.encoder,
+            )
+            worked_on += len(articles)
+        return worked_on
 
 
 def _texts(articles: Sequence[Article]) -> EncodeInput:

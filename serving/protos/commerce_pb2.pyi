@@ -38,6 +38,16 @@ class HostState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HOST_STATE_STARTING: _ClassVar[HostState]
     HOST_STATE_READY: _ClassVar[HostState]
     HOST_STATE_DOWN: _ClassVar[HostState]
+
+class ModelAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_ACTION_UNSPECIFIED: _ClassVar[ModelAction]
+    MODEL_ACTION_STAGE: _ClassVar[ModelAction]
+    MODEL_ACTION_SHADOW: _ClassVar[ModelAction]
+    MODEL_ACTION_CANARY: _ClassVar[ModelAction]
+    MODEL_ACTION_PROMOTE: _ClassVar[ModelAction]
+    MODEL_ACTION_ROLLBACK: _ClassVar[ModelAction]
+    MODEL_ACTION_RELEASE: _ClassVar[ModelAction]
 SENTIMENT_UNSPECIFIED: Sentiment
 SENTIMENT_NEGATIVE: Sentiment
 SENTIMENT_NEUTRAL: Sentiment
@@ -58,14 +68,23 @@ HOST_STATE_UNSPECIFIED: HostState
 HOST_STATE_STARTING: HostState
 HOST_STATE_READY: HostState
 HOST_STATE_DOWN: HostState
+MODEL_ACTION_UNSPECIFIED: ModelAction
+MODEL_ACTION_STAGE: ModelAction
+MODEL_ACTION_SHADOW: ModelAction
+MODEL_ACTION_CANARY: ModelAction
+MODEL_ACTION_PROMOTE: ModelAction
+MODEL_ACTION_ROLLBACK: ModelAction
+MODEL_ACTION_RELEASE: ModelAction
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "version")
+    __slots__ = ("model", "version", "arm")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    arm: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., arm: _Optional[str] = ...) -> None: ...
 
 class StepTiming(_message.Message):
     __slots__ = ("step", "duration_ms")
@@ -470,3 +489,112 @@ class ListModelsReply(_message.Message):
     hosts: _containers.RepeatedCompositeFieldContainer[ModelHost]
     meta: ReplyMeta
     def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., hosts: _Optional[_Iterable[_Union[ModelHost, _Mapping]]] = ..., meta: _Optional[_Union[ReplyMeta, _Mapping]] = ...) -> None: ...
+
+class ShowModelRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class VersionStatus(_message.Message):
+    __slots__ = ("version", "stage", "ready_host_ids", "faults", "artifact", "sha256", "published_at_ms")
+    class FaultsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    READY_HOST_IDS_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    stage: str
+    ready_host_ids: _containers.RepeatedScalarFieldContainer[str]
+    faults: _containers.ScalarMap[str, str]
+    artifact: str
+    sha256: str
+    published_at_ms: int
+    def __init__(self, version: _Optional[int] = ..., stage: _Optional[str] = ..., ready_host_ids: _Optional[_Iterable[str]] = ..., faults: _Optional[_Mapping[str, str]] = ..., artifact: _Optional[str] = ..., sha256: _Optional[str] = ..., published_at_ms: _Optional[int] = ...) -> None: ...
+
+class ShowModelReply(_message.Message):
+    __slots__ = ("model", "revision", "canary_percent", "versions", "last_step", "serving_host_ids", "meta")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    CANARY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    SERVING_HOST_IDS_FIELD_NUMBER: _ClassVar[int]
+    META_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    revision: int
+    canary_percent: float
+    versions: _containers.RepeatedCompositeFieldContainer[VersionStatus]
+    last_step: ModelStep
+    serving_host_ids: _containers.RepeatedScalarFieldContainer[str]
+    meta: ReplyMeta
+    def __init__(self, model: _Optional[str] = ..., revision: _Optional[int] = ..., canary_percent: _Optional[float] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ..., last_step: _Optional[_Union[ModelStep, _Mapping]] = ..., serving_host_ids: _Optional[_Iterable[str]] = ..., meta: _Optional[_Union[ReplyMeta, _Mapping]] = ...) -> None: ...
+
+class ChangeModelRequest(_message.Message):
+    __slots__ = ("model", "action", "version", "canary_percent", "author", "reason", "expected_revision", "force")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CANARY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    action: ModelAction
+    version: int
+    canary_percent: float
+    author: str
+    reason: str
+    expected_revision: int
+    force: bool
+    def __init__(self, model: _Optional[str] = ..., action: _Optional[_Union[ModelAction, str]] = ..., version: _Optional[int] = ..., canary_percent: _Optional[float] = ..., author: _Optional[str] = ..., reason: _Optional[str] = ..., expected_revision: _Optional[int] = ..., force: _Optional[bool] = ...) -> None: ...
+
+class ModelStep(_message.Message):
+    __slots__ = ("revision", "action", "author", "reason", "forced", "at_ms", "live", "previous", "candidate", "canary_percent")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FORCED_FIELD_NUMBER: _ClassVar[int]
+    AT_MS_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    CANARY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    action: str
+    author: str
+    reason: str
+    forced: bool
+    at_ms: int
+    live: int
+    previous: int
+    candidate: int
+    canary_percent: float
+    def __init__(self, revision: _Optional[int] = ..., action: _Optional[str] = ..., author: _Optional[str] = ..., reason: _Optional[str] = ..., forced: _Optional[bool] = ..., at_ms: _Optional[int] = ..., live: _Optional[int] = ..., previous: _Optional[int] = ..., candidate: _Optional[int] = ..., canary_percent: _Optional[float] = ...) -> None: ...
+
+class ListModelStepsRequest(_message.Message):
+    __slots__ = ("model", "limit")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    limit: int
+    def __init__(self, model: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListModelStepsReply(_message.Message):
+    __slots__ = ("steps", "meta")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    META_FIELD_NUMBER: _ClassVar[int]
+    steps: _containers.RepeatedCompositeFieldContainer[ModelStep]
+    meta: ReplyMeta
+    def __init__(self, steps: _Optional[_Iterable[_Union[ModelStep, _Mapping]]] = ..., meta: _Optional[_Union[ReplyMeta, _Mapping]] = ...) -> None: ...

@@ -559,7 +559,8 @@ class Knowledge:
 
 
 class ModelsStub:
-    """What serves.
+    """What serves, and which versions should. All but ListModels want the admin's token in the metadata
+    ("authorization: Bearer ..."): none is UNAUTHENTICATED, another one PERMISSION_DENIED.
     """
 
     def __init__(self, channel):
@@ -573,13 +574,50 @@ class ModelsStub:
                 request_serializer=serving_dot_protos_dot_commerce__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=serving_dot_protos_dot_commerce__pb2.ListModelsReply.FromString,
                 _registered_method=True)
+        self.ShowModel = channel.unary_unary(
+                '/cartwright.v1.Models/ShowModel',
+                request_serializer=serving_dot_protos_dot_commerce__pb2.ShowModelRequest.SerializeToString,
+                response_deserializer=serving_dot_protos_dot_commerce__pb2.ShowModelReply.FromString,
+                _registered_method=True)
+        self.ChangeModel = channel.unary_unary(
+                '/cartwright.v1.Models/ChangeModel',
+                request_serializer=serving_dot_protos_dot_commerce__pb2.ChangeModelRequest.SerializeToString,
+                response_deserializer=serving_dot_protos_dot_commerce__pb2.ShowModelReply.FromString,
+                _registered_method=True)
+        self.ListModelSteps = channel.unary_unary(
+                '/cartwright.v1.Models/ListModelSteps',
+                request_serializer=serving_dot_protos_dot_commerce__pb2.ListModelStepsRequest.SerializeToString,
+                response_deserializer=serving_dot_protos_dot_commerce__pb2.ListModelStepsReply.FromString,
+                _registered_method=True)
 
 
 class ModelsServicer:
-    """What serves.
+    """What serves, and which versions should. All but ListModels want the admin's token in the metadata
+    ("authorization: Bearer ..."): none is UNAUTHENTICATED, another one PERMISSION_DENIED.
     """
 
     def ListModels(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShowModel(self, request, context):
+        """Every version of a model: what it is for, where it is ready, and why it is not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeModel(self, request, context):
+        """One step of a version: staged, shadow, canary, live, or back. ABORTED when somebody was faster,
+        FAILED_PRECONDITION when the present line-up does not allow it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelSteps(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -593,6 +631,21 @@ def add_ModelsServicer_to_server(servicer, server):
                     request_deserializer=serving_dot_protos_dot_commerce__pb2.ListModelsRequest.FromString,
                     response_serializer=serving_dot_protos_dot_commerce__pb2.ListModelsReply.SerializeToString,
             ),
+            'ShowModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowModel,
+                    request_deserializer=serving_dot_protos_dot_commerce__pb2.ShowModelRequest.FromString,
+                    response_serializer=serving_dot_protos_dot_commerce__pb2.ShowModelReply.SerializeToString,
+            ),
+            'ChangeModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeModel,
+                    request_deserializer=serving_dot_protos_dot_commerce__pb2.ChangeModelRequest.FromString,
+                    response_serializer=serving_dot_protos_dot_commerce__pb2.ShowModelReply.SerializeToString,
+            ),
+            'ListModelSteps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelSteps,
+                    request_deserializer=serving_dot_protos_dot_commerce__pb2.ListModelStepsRequest.FromString,
+                    response_serializer=serving_dot_protos_dot_commerce__pb2.ListModelStepsReply.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'cartwright.v1.Models', rpc_method_handlers)
@@ -602,7 +655,8 @@ def add_ModelsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Models:
-    """What serves.
+    """What serves, and which versions should. All but ListModels want the admin's token in the metadata
+    ("authorization: Bearer ..."): none is UNAUTHENTICATED, another one PERMISSION_DENIED.
     """
 
     @staticmethod
@@ -622,6 +676,87 @@ class Models:
             '/cartwright.v1.Models/ListModels',
             serving_dot_protos_dot_commerce__pb2.ListModelsRequest.SerializeToString,
             serving_dot_protos_dot_commerce__pb2.ListModelsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cartwright.v1.Models/ShowModel',
+            serving_dot_protos_dot_commerce__pb2.ShowModelRequest.SerializeToString,
+            serving_dot_protos_dot_commerce__pb2.ShowModelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cartwright.v1.Models/ChangeModel',
+            serving_dot_protos_dot_commerce__pb2.ChangeModelRequest.SerializeToString,
+            serving_dot_protos_dot_commerce__pb2.ShowModelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelSteps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cartwright.v1.Models/ListModelSteps',
+            serving_dot_protos_dot_commerce__pb2.ListModelStepsRequest.SerializeToString,
+            serving_dot_protos_dot_commerce__pb2.ListModelStepsReply.FromString,
             options,
             channel_credentials,
             insecure,

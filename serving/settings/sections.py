@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0)]
@@ -62,6 +62,9 @@ class ServerSettings(_Section):
     edge_metrics_port: Port = 0
     """Port of HAProxy's own Prometheus metrics (`/metrics`): calls refused at the edge,
     connections. 0 takes a free one, which the run file names."""
+    admin_token: SecretStr | None = None
+    """Whoever shows it may change which versions of models serve. `cartwright serve` makes one for
+    each run if none is given; the run file, which only its owner can read, holds it."""
     reflection: bool = True
     """Answers gRPC server reflection, so that grpcurl needs no proto file."""
     ha_proxy: bool = True
@@ -81,6 +84,10 @@ class ServerSettings(_Section):
     """Written while the stack runs; tells the commands of this folder where it is."""
     drain_s: Positive = 2.0
     """How long a replica that leaves keeps serving, so that HAProxy turns away from it first."""
+
+    def token(self) -> str:
+        """The admin's token; "" while there is none."""
+        return "" if self.admin_token is None else self.admin_token.get_secret_value()
 
 
 class DeadlineSettings(_Section):
@@ -212,6 +219,8 @@ class TritonSettings(_Section):
     """From the start of the process until every model is ready."""
     probe_period_s: Positive = 1.0
     """How often readiness is looked at."""
+    unload_after_s: Positive = 5.0
+    """How long a version stays loaded that is not wanted any more; longer than any call takes."""
     restart_backoff_s: Positive = 0.5
     """Pause before the second restart in a row; doubles up to 30 s."""
     log_folder: Path = Path("var/log/triton")

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.context import RequestContext
-from serving.errors import ModelUnavailable
 from serving.models.client import ModelClient
 from serving.models.tokenizer import Tokenizer
 from serving.steps.outputs import finite
@@ -56,18 +55,15 @@ class Encode:
         """Encodes every text.
 
         Raises:
-            CartwrightError: as `ModelClient.infer`; `ModelUnavailable` also when the encoder's
-                version changed between two batches of one request.
+            CartwrightError: as `ModelClient.infer`.
         """
         vectors: list[NDArray[np.float32]] = []
-        versions: set[int] = set()
+        version = 0
         for start in range(0, len(request.texts), MAX_BATCH):
             texts = request.texts[start : start + MAX_BATCH]
             output = await self._client.infer(
                 MODEL, self._tokenizer.encode(texts).inputs(), context
             )
             vectors.append(finite(MODEL, output, "embedding", (len(texts), DIMENSIONS)))
-            versions.add(output.version)
-        if len(versions) != 1:
-            raise ModelUnavailable(f"{MODEL}: versions {sorted(versions)} answered one request")
-        return Embeddings(vectors=np.concatenate(vectors), encoder=encoder_name(versions.pop()))
+            version = output.version
+        return Embeddings(vectors=np.concatenate(vectors), encoder=encoder_name(version))

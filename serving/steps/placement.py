@@ -11,15 +11,15 @@ because what the step had reported until then is wanted too.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from serving.context import RequestContext
 from serving.deadline import Deadline
 from serving.errors import CartwrightError, DeadlineExceeded, Internal
 from serving.telemetry.spans import TRACEPARENT, outgoing_metadata, remote_parent
-from serving.types import Report
+from serving.types import Choice, Report
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,10 @@ class StepCall:
     trace_id: str = ""
     # W3C trace context; None while the request is not traced.
     traceparent: str | None = None
+    # Of the request: who asks, which versions were asked for, and which were chosen so far.
+    customer: str = ""
+    pinned: Mapping[str, int] = field(default_factory=dict)
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,9 @@ class RemoteStep(Generic[Result]):
                 remaining_ms=remaining_ms,
                 trace_id=context.trace_id,
                 traceparent=dict(outgoing_metadata(context.span_context)).get(TRACEPARENT),
+                customer=context.customer,
+                pinned=context.pinned,
+                choices=dict(context.choices),
             )
         )
         context.merge(outcome.report)
@@ -108,6 +115,9 @@ class StepServer(Generic[Result]):
             deadline=Deadline.after_ms(call.remaining_ms),
             trace_id=call.trace_id,
             span_context=span_context,
+            customer=call.customer,
+            pinned=call.pinned,
+            choices=dict(call.choices),
         )
         try:
             result = await self._step(call.request, context)

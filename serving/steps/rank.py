@@ -39,9 +39,11 @@ class Ranking:
 class Rank:
     """Runs the ranker over a list of candidates."""
 
-    def __init__(self, client: ModelClient, catalogue: Catalogue) -> None:
+    def __init__(self, client: ModelClient, catalogue: Catalogue, version: int) -> None:
+        """`version` is the ranker's whose vocabulary the catalogue has."""
         self._client = client
         self._catalogue = catalogue
+        self._version = version
 
     async def __call__(self, request: RankInput, context: RequestContext) -> Ranking:
         """Ranks the candidates that the catalogue has; the others are left out.
@@ -50,7 +52,7 @@ class Rank:
             CartwrightError: as `ModelClient.infer`; `StoreUnavailable` if the catalogue cannot be
                 read.
         """
-        arrays = (await self._catalogue.current()).arrays
+        arrays = await self._catalogue.arrays(self._version)
         kept = [i for i, p in enumerate(request.candidates) if p in arrays.row_of]
         product_ids = [request.candidates[i] for i in kept]
         categorical, dense = rank_features(

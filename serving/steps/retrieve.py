@@ -28,11 +28,14 @@ from numpy.typing import NDArray
 
 from serving.concurrently import task_group
 from serving.context import RequestContext, observe_step
-from serving.steps.encode import Encode, EncodeInput
+from serving.steps.encode import Embeddings, EncodeInput
+from serving.steps.placement import Step
 from serving.stores.protocols import ArticleVectors, KnowledgeStore
 from serving.types import Article, Passage
 from serving.words import content_words, words_of
 
+# Encoders whose vectors are kept in memory: a live one, a candidate, and a previous one.
+MOST_ENCODERS = 3
 # Articles taken from each side before they are fused.
 POOL = 20
 # How much agreeing words may close of the gap between an article's meaning and certainty.
@@ -115,10 +118,11 @@ class _VectorIndex:
 class Retrieve:
     """Finds articles by words and meaning. Keeps the articles' vectors in memory."""
 
-    def __init__(self, knowledge: KnowledgeStore, encode: Encode) -> None:
+    def __init__(self, knowledge: KnowledgeStore, encode: Step[EncodeInput, Embeddings]) -> None:
         self._knowledge = knowledge
         self._encode = encode
-        self._held: tuple[str, _VectorIndex] | None = None
+        # By encoder: two versions of it may answer at the same time.
+        self._held: dict[str, _VectorIndex] = {}
         self._refreshing = asyncio.Lock()
 
     async def __call__(
@@ -151,14 +155,18 @@ class Retrieve:
                     vectors = await self._knowledge.vectors(encoder)
                     rows = {a: row for row, a in enumerate(vectors.article_ids)}
                     index = _VectorIndex(vectors=vectors, row_of=rows)
-                    self._held = (encoder, index)
+                    self._hold(encoder, index)
         return index
 
     def _fresh(self, encoder: str, revision: int) -> _VectorIndex | None:
-        if self._held is None or self._held[0] != encoder:
-            return None
-        index = self._held[1]
-        return index if index.vectors.revision == revision else None
+        index = self._held.get(encoder)
+        return index if index is not None and index.vectors.revision == revision else None
+
+    def _hold(self, encoder: str, index: _VectorIndex) -> None:
+        self._held[encoder] = index
+        while len(self._held) > MOST_ENCODERS:
+            # The one that came first: encoders come and go in the order of their versions.
+            self._held.pop(next(name for name in self._held if name != encoder))
 
 
 async def _passages(

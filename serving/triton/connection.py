@@ -11,6 +11,7 @@ from serving.context import RequestContext
 from serving.errors import DeadlineExceeded
 from serving.telemetry.spans import client_span
 from serving.triton.errors import from_rpc_error
+from serving.triton.served import parse_served_name
 
 SERVICE = "inference.GRPCInferenceService"
 METHOD = "ModelInfer"
@@ -69,7 +70,13 @@ class TritonConnection:
         model = request.model_name
         attributes: Mapping[str, str | int] = {}
         if context.span_context is not None:
-            attributes = {**self._address, "cartwright.model": model, "cartwright.rows": rows}
+            version = parse_served_name(model)
+            attributes = {
+                **self._address,
+                "cartwright.model": model if version is None else version.model,
+                "cartwright.model.version": request.model_version,
+                "cartwright.rows": rows,
+            }
         with client_span(context, SERVICE, METHOD, attributes, links) as metadata:
             remaining_ms = context.deadline.remaining_ms()
             if remaining_ms <= 0:

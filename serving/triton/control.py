@@ -5,8 +5,6 @@ from typing import Any, Self
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serving.errors import StartupError
-
 # A server on this machine comes up within a second; there is no crowd to spread out.
 _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -24,6 +22,10 @@ _NO_ANSWER = (
 
 class ProbeFailed(Exception):
     """The server did not answer a probe; the text says how."""
+
+
+class LoadRefused(Exception):
+    """The server cannot load a model; the text is its reason."""
 
 
 class ServerControl:
@@ -58,8 +60,8 @@ class ServerControl:
             raise ProbeFailed(_describe(error)) from error
         return str(reply.name)
 
-    async def ready_models(self, timeout_s: float) -> dict[str, int]:
-        """Models that are ready with their highest ready version.
+    async def ready_models(self, timeout_s: float) -> dict[str, tuple[int, ...]]:
+        """Models that are ready by Triton's names, with their ready versions in rising order.
 
         Raises:
             ProbeFailed: no answer in time.
@@ -69,17 +71,17 @@ class ServerControl:
             reply = await self._stub.RepositoryIndex(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise ProbeFailed(_describe(error)) from error
-        ready: dict[str, int] = {}
+        ready: dict[str, list[int]] = {}
         for entry in reply.models:
             if entry.state == _READY:
-                ready[entry.name] = max(int(entry.version), ready.get(entry.name, 0))
-        return ready
+                ready.setdefault(entry.name, []).append(int(entry.version))
+        return {name: tuple(sorted(versions)) for name, versions in ready.items()}
 
     async def load(self, model: str, timeout_s: float) -> None:
         """Loads the version that the model's version policy chooses; does nothing if it is loaded.
 
         Raises:
-            StartupError: the server refuses; with its reason.
+            LoadRefused: the server cannot.
             ProbeFailed: the server did not answer.
         """
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
@@ -88,9 +90,7 @@ class ServerControl:
         except grpc.aio.AioRpcError as error:
             if error.code() in _NO_ANSWER:
                 raise ProbeFailed(_describe(error)) from error
-            raise StartupError(
-                f"model {model}: Triton cannot load it: {_reason(error.details() or '')}"
-            ) from error
+            raise LoadRefused(_reason(error.details() or "")) from error
 
     async def unload(self, model: str, timeout_s: float) -> None:
         """Unloads every version; requests under way are finished.

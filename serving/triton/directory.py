@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
+from serving.models.version import ModelVersion
 from serving.triton.records import HostRecord, HostState
 from serving.triton.registry import STALE_AFTER_S
 
@@ -32,7 +33,7 @@ class HostDirectory:
         self._changes = changes
         self._poll_s = poll_s
         self._records: dict[str, HostRecord] = {}
-        self._by_model: dict[str, tuple[HostRecord, ...]] = {}
+        self._by_version: dict[ModelVersion, tuple[HostRecord, ...]] = {}
         # Hosts that were ready and are not mentioned any more: since when, on the loop's clock.
         self._missing_since_s: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -60,9 +61,9 @@ class HostDirectory:
         """All hosts that are known."""
         return tuple(self._records.values())
 
-    def hosts_with(self, model: str) -> tuple[HostRecord, ...]:
-        """Hosts that have the model ready."""
-        return self._by_model.get(model, ())
+    def hosts_with(self, version: ModelVersion) -> tuple[HostRecord, ...]:
+        """Hosts that have the version ready."""
+        return self._by_version.get(version, ())
 
     def summary(self) -> str:
         """Hosts and their states in a few words, for errors."""
@@ -122,11 +123,12 @@ class HostDirectory:
         if known == self._records:
             return
         self._records = known
-        by_model: dict[str, list[HostRecord]] = {}
+        by_version: dict[ModelVersion, list[HostRecord]] = {}
         for record in known.values():
             if record.state is HostState.READY:
-                for model in record.ready_models:
-                    by_model.setdefault(model, []).append(record)
-        self._by_model = {model: tuple(hosts) for model, hosts in by_model.items()}
+                for model, versions in record.ready_models.items():
+                    for version in versions:
+                        by_version.setdefault(ModelVersion(model, version), []).append(record)
+        self._by_version = {version: tuple(hosts) for version, hosts in by_version.items()}
         self._changed.set()
         self._changed = asyncio.Event()

@@ -1,8 +1,8 @@
 """One tritonserver, kept alive.
 
-start ─▶ launch, load ─▶ READY ─▶ watch: probes, models that were lost ─▶ exited, or hung: killed
-             ▲                                                               │
-             └────────── pause, unless it is the first restart ◀──────── DOWN
+start ─▶ launch, load ─▶ READY ─▶ watch: probes, wanted versions ─▶ exited, or hung: killed
+             ▲                                                          │
+             └─────── pause, unless it is the first restart ◀─────── DOWN
 
 leave: tell it (DOWN, "leaving") ─▶ wait until nothing is under way ─▶ stop
 """
@@ -12,9 +12,11 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from serving.errors import StartupError
 from serving.models.repository import ModelRepository
+from serving.models.version import ModelVersion, by_model
 from serving.settings import TelemetrySettings, TritonSettings
 from serving.triton.command import Ports, free_ports
 from serving.triton.control import ProbeFailed
@@ -28,8 +30,9 @@ from serving.triton.load import (
     requests_seen,
 )
 from serving.triton.records import HostRecord, HostState, Publish, RecordPublisher
+from serving.triton.residents import Residents, Wanted, newest
+from serving.triton.served import served_name
 from serving.triton.server import STOP_PATIENCE_S, PortTaken, Server, ServerLost
-from serving.triton.verification import VerifiedModels
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class TritonHost:
         publish: Publish,
         telemetry: TelemetrySettings | None = None,
         *,
+        wanted: Wanted | None = None,
         choose_ports: Callable[[], Ports] = free_ports,
     ) -> None:
         """Does nothing yet.
@@ -72,21 +76,21 @@ class TritonHost:
             host_id: name in records and of the log file.
             publish: takes the record at each change and, every second, as a heartbeat.
             telemetry: where the server sends traces; None for nowhere.
+            wanted: the versions to have loaded, asked time and again; None for the newest ones.
             choose_ports: called for each launch; other ports are tried when one is taken.
         """
         self._settings = settings
         self._choose_ports = choose_ports
         self._telemetry = telemetry
-        self._models = VerifiedModels(ModelRepository(settings.model_repository.absolute()))
+        models = ModelRepository(settings.model_repository.absolute())
+        self._residents = Residents(
+            settings, models, wanted or partial(newest, models, settings.models)
+        )
         self._publisher = RecordPublisher(publish)
         self._record = HostRecord(host_id=host_id)
         self._meter = LoadMeter()
         self._server: Server | None = None
         self._task: asyncio.Task[None] | None = None
-        # Models that cannot be loaded, and why; tried again at `_next_load_s`.
-        self._faults: dict[str, str] = {}
-        self._load_failures = 0
-        self._next_load_s = 0.0
         self._launch_failures = 0
         self._restarts_in_a_row = 0
 
@@ -105,8 +109,8 @@ class TritonHost:
         self._publisher.tell(self._record)
         try:
             ready = await self._launch()
-            if self._faults:
-                raise StartupError("; ".join(self._faults.values()))
+            if self._residents.faults:
+                raise StartupError("; ".join(self._residents.faults.values()))
         except BaseException as error:
             self._go_down(error.message if isinstance(error, StartupError) else "not started")
             await self._discard_server()
@@ -167,7 +171,7 @@ class TritonHost:
             return f"supervision ended: {self._task.exception()!r}"
         if self._launch_failures >= _GIVE_UP_AFTER:
             return f"{self._launch_failures} starts in a row failed: {self._record.detail}"
-        if self._load_failures >= _GIVE_UP_AFTER and not self._record.ready_models:
+        if self._residents.failures >= _GIVE_UP_AFTER and not self._record.ready_models:
             return f"no model can be loaded: {self._record.detail}"
         return None
 
@@ -228,33 +232,53 @@ class TritonHost:
         timeout_s = max(period_s, _SHORTEST_PROBE_TIMEOUT_S)
         missed = 0
         next_s = loop.time()
-        while True:
-            # A probe that ran into its timeout is repeated at once.
-            next_s = max(next_s + period_s, loop.time())
-            await asyncio.wait({server.process.exited}, timeout=next_s - loop.time())
-            try:
-                ready = await server.while_running(server.control.ready_models(timeout_s))
-                missed = 0
-                self._tell_serving(await server.while_running(self._repair(server, ready)))
-            except ProbeFailed as error:
-                missed += 1
-                if missed == _MISSED_UNTIL_DOWN:
-                    self._go_down(f"does not answer: {error}")
-                if missed == _MISSED_UNTIL_KILLED:
-                    return f"tritonserver (pid {server.process.pid}) hangs and is killed: {error}"
+        # Beside the probes: a load takes seconds, in which a server may hang.
+        converging: asyncio.Task[None] | None = None
+        try:
+            while True:
+                # A probe that ran into its timeout is repeated at once.
+                next_s = max(next_s + period_s, loop.time())
+                await asyncio.wait({server.process.exited}, timeout=next_s - loop.time())
+                try:
+                    if converging is not None and converging.done():
+                        ended, converging = converging, None
+                        ended.result()
+                    ready = await server.while_running(server.ready_versions(timeout_s))
+                    missed = 0
+                    if converging is None:
+                        ready -= await server.while_running(self._unload_dead(server, ready))
+                        converging = asyncio.create_task(self._residents.converge(server, ready))
+                    self._tell_serving(ready)
+                except ProbeFailed as error:
+                    missed += 1
+                    if missed == _MISSED_UNTIL_DOWN:
+                        self._go_down(f"does not answer: {error}")
+                    if missed == _MISSED_UNTIL_KILLED:
+                        return (
+                            f"tritonserver (pid {server.process.pid}) hangs and is killed: {error}"
+                        )
+        finally:
+            if converging is not None:
+                converging.cancel()
+                await asyncio.wait({converging})
 
-    async def _repair(self, server: Server, ready: dict[str, int]) -> dict[str, int]:
-        """Brings back models whose stub died or that are not loaded; returns what is ready then.
+    async def _unload_dead(
+        self, server: Server, ready: frozenset[ModelVersion]
+    ) -> frozenset[ModelVersion]:
+        """Unloads and returns versions whose stub died, which their server still calls ready.
 
         Raises:
             ProbeFailed: the server does not answer.
         """
-        for model in server.stubs.dead() & ready.keys():
-            logger.error("host %s: the process of model %s died", self._record.host_id, model)
-            del ready[model]
-            self._tell_serving(ready)
-            await server.control.unload(model, self._settings.start_timeout_s)
-        return await self._load_missing(server, ready)
+        dead = server.dead_versions() & ready
+        for version in sorted(dead):
+            logger.error("host %s: the process of model %s died", self._record.host_id, version)
+        if dead:
+            self._tell_serving(ready - dead)
+        for version in dead:
+            name = served_name(version)
+            await server.control.unload(name, self._settings.start_timeout_s)
+        return dead
 
     async def _bring_back(self) -> None:
         """Starts servers until one runs."""
@@ -279,7 +303,7 @@ class TritonHost:
 
     # ---- one server --------------------------------------------------------------------------
 
-    async def _launch(self) -> dict[str, int]:
+    async def _launch(self) -> frozenset[ModelVersion]:
         """Starts a server and loads what can be loaded; returns what is ready.
 
         Raises:
@@ -287,21 +311,22 @@ class TritonHost:
         """
         settings = self._settings
         log = settings.log_folder.absolute() / f"{self._record.host_id}.log"
-        self._next_load_s = 0.0
+        self._residents.begin()
         try:
             async with asyncio.timeout(settings.start_timeout_s):
                 installation = await asyncio.to_thread(prepare_installation, settings)
+                await asyncio.to_thread(self._residents.served.prepare)
                 for attempt in range(1, _PORT_ATTEMPTS + 1):
                     try:
                         self._server = server = await Server.launch(
                             installation=installation,
-                            models=self._models,
+                            repository=self._residents.served.root,
                             host_id=self._record.host_id,
                             log=log,
                             telemetry=self._telemetry,
                             ports=self._choose_ports(),
                         )
-                        return await server.while_running(self._load_missing(server, {}))
+                        return await server.while_running(self._load_first(server))
                     except PortTaken:
                         await self._discard_server()
                         if attempt == _PORT_ATTEMPTS:
@@ -317,31 +342,9 @@ class TritonHost:
             ) from error
         raise AssertionError("unreachable")
 
-    async def _load_missing(self, server: Server, ready: dict[str, int]) -> dict[str, int]:
-        """Loads the models that are wanted and not ready; those that fail are noted as faults."""
-        loop = asyncio.get_running_loop()
-        missing = [model for model in self._settings.models if model not in ready]
-        if not missing:
-            self._faults.clear()
-            self._load_failures = 0
-            return ready
-        if loop.time() < self._next_load_s:
-            return ready
-        timeout_s = self._settings.start_timeout_s
-        outcomes = await asyncio.gather(
-            *(server.load(model, timeout_s) for model in missing), return_exceptions=True
-        )
-        self._faults.clear()
-        for model, outcome in zip(missing, outcomes, strict=True):
-            if isinstance(outcome, StartupError):
-                self._faults[model] = outcome.message
-            elif outcome is not None:
-                raise outcome
-        self._load_failures = self._load_failures + 1 if self._faults else 0
-        backoff_s = self._settings.restart_backoff_s * 2 ** min(self._load_failures, 10)
-        self._next_load_s = loop.time() + min(backoff_s, _LONGEST_BACKOFF_S)
-        server.stubs.look()
-        return await server.control.ready_models(timeout_s)
+    async def _load_first(self, server: Server) -> frozenset[ModelVersion]:
+        await self._residents.converge(server, frozenset())
+        return await server.ready_versions(self._settings.start_timeout_s)
 
     async def _discard_server(self) -> None:
         if self._server is not None:
@@ -350,15 +353,18 @@ class TritonHost:
 
     # ---- what is told ------------------------------------------------------------------------
 
-    def _tell_serving(self, ready: dict[str, int]) -> None:
+    def _tell_serving(self, ready: frozenset[ModelVersion]) -> None:
         assert self._server is not None
+        shown = ready - self._residents.withdrawn
         self._tell(
             replace(
                 self._record,
-                state=HostState.READY if ready else HostState.STARTING,
+                state=HostState.READY if shown else HostState.STARTING,
                 url=self._server.url,
-                detail="; ".join(self._faults.values()),
-                ready_models=dict(ready),
+                detail="; ".join(self._residents.faults.values()),
+                ready_models=by_model(shown),
+                faults=dict(self._residents.faults),
+                apart=True,
                 pid=self._server.process.pid,
                 metrics_url=self._server.metrics_url,
             )

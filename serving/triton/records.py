@@ -33,10 +33,14 @@ class HostRecord:
     state: HostState = HostState.STARTING
     # How often the server was started again after it had been lost.
     restarts: int = 0
-    # Why it is down, or which models it lacks; "" when all is well.
+    # Why it is down, or what it lacks; "" when all is well.
     detail: str = ""
-    # Models that can be asked now, with the version that answers.
-    ready_models: Mapping[str, int] = field(default_factory=dict)
+    # Models that can be asked now, with the versions that answer, in rising order.
+    ready_models: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    # Models and versions ("understanding/4") that are wanted there and cannot be served: why.
+    faults: Mapping[str, str] = field(default_factory=dict)
+    # Whether Triton knows each version as a model of its own; see `served`.
+    apart: bool = False
     # Process id of the server; 0 while there is none, and for a host given by its URL.
     pid: int = 0
     # Prometheus metrics of the server; "" where unknown.

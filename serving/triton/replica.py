@@ -6,6 +6,8 @@ from serving.errors import Unavailable
 from serving.settings import Settings
 from serving.triton.host import TritonHost
 from serving.triton.records import HostRecord, Publish
+from serving.versions.resident import resident_versions
+from serving.versions.store import FILE_NAME, VersionStore
 
 # Of the time for a shutdown, what its caller needs before and after ours.
 _RESERVE_S = 1.0
@@ -22,7 +24,14 @@ class ModelHostReplica:
             host_id: unique among all hosts.
             publish: takes the host's record to the registry.
         """
-        self._host = TritonHost(settings.triton, host_id, publish, settings.telemetry)
+        store = VersionStore(settings.stores.folder / FILE_NAME)
+        self._host = TritonHost(
+            settings.triton,
+            host_id,
+            publish,
+            settings.telemetry,
+            wanted=lambda: resident_versions(store.read_all()),
+        )
         shutdown_s = settings.deployments.host_graceful_shutdown_timeout_s
         self._patience_s = shutdown_s - min(_RESERVE_S, shutdown_s / 2)
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from serving.errors import StartupError
+from serving.models.version import ModelVersion
 from serving.settings import TelemetrySettings
 from serving.triton.command import EXIT_TIMEOUT_S, LOOPBACK, Ports, server_command
 from serving.triton.control import ProbeFailed, ServerControl
 from serving.triton.installation import TritonInstallation
 from serving.triton.process import ServerProcess
+from serving.triton.served import parse_served_name
 from serving.triton.shared_memory import new_prefix, remove_orphans, remove_regions
 from serving.triton.stubs import StubWatch
-from serving.triton.verification import VerifiedModels
 
 T = TypeVar("T")
 
@@ -37,30 +38,31 @@ class Server:
     """A running tritonserver. Made by `launch`; ends with `stop` or `discard`."""
 
     def __init__(
-        self, process: ServerProcess, ports: Ports, name: str, prefix: str, models: VerifiedModels
+        self, process: ServerProcess, ports: Ports, name: str, prefix: str, repository: Path
     ) -> None:
         self.process = process
         self.url = f"{LOOPBACK}:{ports.grpc}"
         self.metrics_url = f"http://{LOOPBACK}:{ports.metrics}/metrics"
         self.control = ServerControl(self.url)
-        self.stubs = StubWatch(process.pid, models.root)
+        self.stubs = StubWatch(process.pid, repository)
         self._ports = {ports.http, ports.grpc, ports.metrics}
         self._name = name
         self._prefix = prefix
-        self._models = models
 
     @classmethod
     async def launch(
         cls,
         *,
         installation: TritonInstallation,
-        models: VerifiedModels,
+        repository: Path,
         host_id: str,
         log: Path,
         telemetry: TelemetrySettings | None,
         ports: Ports,
     ) -> Self:
-        """Starts the process and waits until it answers; no model is loaded yet.
+        """Starts the process, which reads the folder `repository`, and waits until it answers.
+
+        No model is loaded yet.
 
         Raises:
             PortTaken: worth another try.
@@ -72,7 +74,7 @@ class Server:
         prefix = new_prefix()
         command = server_command(
             installation=installation,
-            model_repository=models.root,
+            model_repository=repository,
             ports=ports,
             server_id=name,
             shared_memory_prefix=prefix,
@@ -83,7 +85,7 @@ class Server:
             process = await ServerProcess.spawn(command, installation.environment, log, prefix)
         except OSError as error:
             raise StartupError(f"triton.binary: cannot be started: {error}") from error
-        server = cls(process, ports, name, prefix, models)
+        server = cls(process, ports, name, prefix, repository)
         try:
             await server.while_running(server._answers())
         except BaseException:
@@ -118,15 +120,19 @@ class Server:
         text += _ending(output)
         raise PortTaken(text) if "already in use" in output else ServerLost(text)
 
-    async def load(self, model: str, timeout_s: float) -> None:
-        """Compares the files of the latest version with their digests, then loads the model.
+    async def ready_versions(self, timeout_s: float) -> frozenset[ModelVersion]:
+        """The versions that are ready.
 
         Raises:
-            StartupError: a file is missing or changed, or the server refuses; with the reason.
-            ProbeFailed: the server did not answer.
+            ProbeFailed: no answer in time.
         """
-        await asyncio.to_thread(self._models.verify, model)
-        await self.control.load(model, timeout_s)
+        found = map(parse_served_name, await self.control.ready_models(timeout_s))
+        return frozenset(version for version in found if version is not None)
+
+    def dead_versions(self) -> frozenset[ModelVersion]:
+        """Versions that lost a process since the last load; names each loss once."""
+        found = map(parse_served_name, self.stubs.dead())
+        return frozenset(version for version in found if version is not None)
 
     async def stop(self, patience_s: float) -> None:
         """Lets requests under way finish within `patience_s` seconds, then ends everything."""

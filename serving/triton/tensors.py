@@ -25,7 +25,6 @@ class TensorContract:
 
     def __init__(self, manifest: ModelManifest) -> None:
         self._model = manifest.model
-        self.version = manifest.version
         self._max_batch_size = manifest.max_batch_size
         self._inputs = {spec.name: (spec, NUMPY_DTYPES[spec.dtype]) for spec in manifest.inputs}
         self._outputs = {spec.name: (spec, NUMPY_DTYPES[spec.dtype]) for spec in manifest.outputs}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from serving.errors import StartupError
 from serving.models.repository import ModelRepository
+from serving.models.version import ModelVersion
 
 # Of each file: name, size, time of the last change, inode.
 _Signature = tuple[tuple[str, int, int, int], ...]
@@ -17,24 +18,23 @@ class VerifiedModels:
     """
 
     def __init__(self, models: ModelRepository) -> None:
-        self.root = models.root
         self._models = models
         self._verified: dict[Path, _Signature] = {}
 
-    def verify(self, model: str) -> None:
-        """Compares the latest version of a model; reads its files, so call it in a thread.
+    def verify(self, wanted: ModelVersion) -> None:
+        """Compares a version; reads its files, so call it in a thread.
 
         Raises:
-            StartupError: no version is published, or a file is missing, changed or unreadable.
+            StartupError: it is not published, or a file is missing, changed or unreadable.
         """
-        version = self._models.latest(model)
+        version = self._models.version(*wanted)
         try:
             signature = _signature(version.folder)
             if self._verified.get(version.folder) == signature:
                 return
             version.verify()
         except OSError as error:
-            raise StartupError(f"model {model}: its files cannot be read: {error}") from error
+            raise StartupError(f"model {wanted}: its files cannot be read: {error}") from error
         self._verified[version.folder] = signature
 
 

@@ -7,30 +7,12 @@ experiment lasts, a growing share only adds customers, and two experiments divid
 """
 
 import hashlib
-from dataclasses import dataclass
-from enum import StrEnum
 
+from serving.types import Arm, Choice
 from serving.versions.lineup import Lineup
 
 _HASH_BYTES = 8
 _PERCENT: float = 100.0 / 2 ** (8 * _HASH_BYTES)
-
-
-class Arm(StrEnum):
-    """Why a version answered."""
-
-    LIVE = "live"
-    CANARY = "canary"
-    # Asked for by number.
-    PINNED = "pinned"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What answers a request."""
-
-    version: int
-    arm: Arm
 
 
 def place_of(customer: str, salt: str) -> float:

@@ -21,6 +21,7 @@ from serving.versions.lineup import Lineup, Step
 FILE_NAME = "versions.sqlite"
 _BUSY_TIMEOUT_S = 5.0
 _LONGEST_TEXT = 1000
+_COLUMNS = "model, revision, action, author, reason, forced, history.lineup, at_ms"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS lineups (
     model TEXT PRIMARY KEY,
@@ -86,15 +87,25 @@ class VersionStore:
         with self._connected() as connection:
             return _read(connection, model)
 
-    def read_all(self) -> dict[str, tuple[Lineup, int]]:
-        """Line-up and revision of every model to which anything ever happened.
+    def read_all(self) -> dict[str, Entry]:
+        """The newest entry of every model to which anything ever happened.
 
         Raises:
             StoreUnavailable: the file cannot be read.
         """
         with self._connected() as connection:
-            rows = connection.execute("SELECT model, lineup, revision FROM lineups ORDER BY model")
-            return {model: (_parsed(text), revision) for model, text, revision in rows}
+            return _newest(connection)
+
+    def only_by(self, model: str, author: str) -> bool:
+        """Whether nobody else has ever taken a step with the model.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        with self._connected() as connection:
+            return not connection.execute(
+                "SELECT 1 FROM history WHERE model = ? AND author <> ? LIMIT 1", (model, author)
+            ).fetchall()
 
     def apply(
         self,
@@ -154,23 +165,18 @@ class VersionStore:
         """
         with self._connected() as connection:
             rows = connection.execute(
-                "SELECT revision, action, author, reason, forced, lineup, at_ms FROM history "
-                "WHERE model = ? ORDER BY revision DESC LIMIT ?",
+                f"SELECT {_COLUMNS} FROM history WHERE model = ? ORDER BY revision DESC LIMIT ?",
                 (model, limit),
             ).fetchall()
-        return [
-            Entry(
-                model=model,
-                revision=revision,
-                action=action,
-                author=author,
-                reason=reason,
-                forced=bool(forced),
-                lineup=_parsed(lineup),
-                at_ms=at_ms,
-            )
-            for revision, action, author, reason, forced, lineup, at_ms in rows
-        ]
+        return [_entry(row) for row in rows]
+
+    def watch(self) -> "LineupWatch":
+        """A look at the newest entries that is quick as long as nothing has changed.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        return LineupWatch(self.path)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -184,6 +190,47 @@ class VersionStore:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
+
+
+class LineupWatch:
+    """The newest entry of each model, read again only after the file has changed.
+
+    Holds a connection; for one thread at a time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._seen: int | None = None
+
+    def poll(self) -> dict[str, Entry] | None:
+        """The entries, or None if they are as they were at the last call; some microseconds then.
+
+        Raises:
+            StoreUnavailable: the file cannot be read; the next call tries again.
+        """
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(
+                    self._path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False
+                )
+                self._seen = None
+            # Changes with every commit of another connection.
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if version == self._seen:
+                return None
+            entries = _newest(self._connection)
+        except sqlite3.Error as error:
+            self.close()
+            raise StoreUnavailable(f"{self._path}: {error}") from error
+        self._seen = version
+        return entries
+
+    def close(self) -> None:
+        """Ends the connection; the next poll opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 @contextmanager
@@ -203,6 +250,27 @@ def _read(connection: sqlite3.Connection, model: str) -> tuple[Lineup, int]:
         "SELECT lineup, revision FROM lineups WHERE model = ?", (model,)
     ).fetchone()
     return (Lineup(model=model), 0) if row is None else (_parsed(row[0]), row[1])
+
+
+def _newest(connection: sqlite3.Connection) -> dict[str, Entry]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM history JOIN lineups USING (model, revision) ORDER BY model"
+    )
+    return {entry.model: entry for entry in map(_entry, rows)}
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    model, revision, action, author, reason, forced, lineup, at_ms = row
+    return Entry(
+        model=model,
+        revision=revision,
+        action=action,
+        author=author,
+        reason=reason,
+        forced=bool(forced),
+        lineup=_parsed(lineup),
+        at_ms=at_ms,
+    )
 
 
 def _write(connection: sqlite3.Connection, entry: Entry) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,7 +21,7 @@ from serving.protos import commerce_pb2 as pb
 from serving.protos import commerce_pb2_grpc
 from serving.settings import Settings
 from serving.types import Understanding
-from tests.ingress_server import serving_ingress
+from tests.ingress_server import no_admin, serving_ingress
 
 pytestmark = pytest.mark.contract
 
@@ -71,7 +72,7 @@ class Served:
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Served]:
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
     settings = Settings.model_validate(
         {"server": {"admission": {"max_in_flight": 2, "min_in_flight": 2}}}
     )
@@ -80,8 +81,9 @@ async def served() -> AsyncIterator[Served]:
     ingress = Ingress(
         settings,
         pipelines,  # type: ignore[arg-type]
-        ModelsView({}, list, lambda _host: 0),
-        Health(settings.triton.models, lambda: ready),
+        ModelsView(dict, dict, list, lambda _host: 0),
+        Health(settings.triton.models, lambda model: ready[model] > 0),
+        no_admin(tmp_path),
     )
     async with (
         serving_ingress(ingress) as address,

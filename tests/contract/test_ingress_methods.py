@@ -1,6 +1,7 @@
 """Every method over real gRPC against the real ingress and pipelines; models in memory."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from serving.protos import commerce_pb2 as pb
 from serving.triton.records import HostRecord, HostState
 from serving.types import Article, Event, EventKind
 from tests.fakes.world import World, build_world, with_vectors
-from tests.ingress_server import serving_ingress
+from tests.ingress_server import no_admin, serving_ingress
 
 pytestmark = pytest.mark.contract
 
@@ -26,18 +27,19 @@ async def world() -> World:
 
 
 @pytest.fixture
-async def shop(world: World) -> AsyncIterator[AsyncCommerceClient]:
+async def shop(world: World, tmp_path: Path) -> AsyncIterator[AsyncCommerceClient]:
     hosts = [
         HostRecord(
             host_id="host-1",
             url="127.0.0.1:1",
             state=HostState.READY,
             restarts=2,
-            ready_models=dict.fromkeys(MODELS, 1),
+            ready_models=dict.fromkeys(MODELS, (1,)),
         )
     ]
-    view = ModelsView({}, lambda: hosts, lambda _host: 3)
-    ingress = Ingress(world.settings, world.pipelines, view, Health(MODELS, view.ready_models))
+    view = ModelsView(world.router.lineups, world.opened.opened, lambda: hosts, lambda _host: 3)
+    health = Health(MODELS, world.router.can_answer)
+    ingress = Ingress(world.settings, world.pipelines, view, health, no_admin(tmp_path))
     async with serving_ingress(ingress) as address, AsyncCommerceClient(address) as client:
         yield client
 

@@ -18,7 +18,9 @@ from serving.context import RequestContext
 from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
 from serving.errors import CartwrightError, ModelUnavailable
 from serving.features import RANKER_DENSE, DecisionFeatures
-from serving.models.client import ModelOutput, Tensors
+from serving.models.client import ModelClient, ModelOutput, Tensors
+from serving.models.manifest import ModelManifest
+from serving.models.version import ModelVersion
 from serving.types import Action, Sentiment
 
 Outputs = dict[str, NDArray[Any]]
@@ -97,8 +99,21 @@ class InMemoryModels:
         """How many calls of `model` were answered."""
         return sum(name == model for name, _ in self.calls)
 
+    def open(self, manifest: ModelManifest) -> ModelClient:
+        """Every version is the same function here, under its own number."""
+        return _OneVersion(self, manifest.version)
+
+    def close_version(self, version: ModelVersion) -> None:
+        """Nothing was opened."""
+
     async def infer(self, model: str, inputs: Tensors, context: RequestContext) -> ModelOutput:
         """See `serving.models.client.ModelClient.infer`."""
+        return await self.infer_with(model, inputs, context, self.versions.get(model, 1))
+
+    async def infer_with(
+        self, model: str, inputs: Tensors, context: RequestContext, version: int
+    ) -> ModelOutput:
+        """The same by a certain version."""
         context.deadline.require(0.0, f"model {model}")
         if model in self._gates:
             self._waiting[model].set()
@@ -110,9 +125,20 @@ class InMemoryModels:
         if model not in self.functions:
             raise ModelUnavailable(f"model {model} is not ready on any host")
         self.calls.append((model, inputs))
-        version = self.versions.get(model, 1)
         context.model_versions[model] = version
         return ModelOutput(tensors=self.functions[model](inputs), version=version)
+
+
+class _OneVersion:
+    """A `ModelClient` of one version of a model."""
+
+    def __init__(self, models: InMemoryModels, version: int) -> None:
+        self._models = models
+        self._version = version
+
+    async def infer(self, model: str, inputs: Tensors, context: RequestContext) -> ModelOutput:
+        """See `serving.models.client.ModelClient.infer`."""
+        return await self._models.infer_with(model, inputs, context, self._version)
 
 
 def shop_models(tokenizer: tokenizers.Tokenizer, products: int) -> dict[str, Function]:

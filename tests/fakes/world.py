@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.assembly import Pipelines, Steps, build_pipelines, build_steps
-from serving.assets import Assets
+from serving.assembly import ModelSteps, Pipelines, Steps, build_pipelines
+from serving.assets import (
+    CandidatesAssets,
+    DecisionAssets,
+    EncoderAssets,
+    ModelAssets,
+    RankerAssets,
+    UnderstandingAssets,
+)
 from serving.context import RequestContext
 from serving.deadline import Deadline
 from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
@@ -21,6 +28,8 @@ from serving.settings import Settings
 from serving.steps.encode import EncodeInput, article_text, encoder_name
 from serving.steps.understand import UnderstandingLabels
 from serving.types import Article, Event, EventKind, Order, Product, Sentiment
+from serving.versions.lineup import Lineup
+from serving.versions.routing import Router
 from tests.fakes.models import LEXICON, InMemoryModels, shop_models
 from tests.fakes.stores import MemoryHistory, MemoryKnowledge, MemorySessions, MemoryShop
 from tests.fakes.tokens import small_tokenizer
@@ -115,7 +124,8 @@ class World:
     """A shop and what serves it."""
 
     settings: Settings
-    assets: Assets
+    router: Router
+    opened: ModelSteps
     models: InMemoryModels
     stores: MemoryStores
     steps: Steps
@@ -190,34 +200,52 @@ def manifest(model: str, version: int = 1) -> ModelManifest:
     )
 
 
-def small_assets(products: Sequence[Product] = PRODUCTS) -> Assets:
+def small_assets(products: Sequence[Product] = PRODUCTS, version: int = 1) -> list[ModelAssets]:
     """Assets whose tokenizers know the lexicon of the models in memory."""
     words = sorted({*LEXICON, *_words(ARTICLES)})
     ids = tuple(product.product_id for product in products)
-    names = ("understanding", "encoder", "candidates", "ranker", "decision")
-    return Assets(
-        manifests={name: manifest(name) for name in names},
-        understanding_tokenizer=Tokenizer(small_tokenizer(LEXICON), 64),
-        labels=UnderstandingLabels(
-            intents=INTENT_NAMES,
-            slot_tags=SLOT_TAGS,
-            sentiments=tuple(sentiment.value for sentiment in Sentiment),
-            intent_temperature=1.0,
-            out_of_scope_temperature=1.0,
-            max_length=64,
+    return [
+        UnderstandingAssets(
+            manifest=manifest("understanding", version),
+            tokenizer=Tokenizer(small_tokenizer(LEXICON), 64),
+            labels=UnderstandingLabels(
+                intents=INTENT_NAMES,
+                slot_tags=SLOT_TAGS,
+                sentiments=tuple(sentiment.value for sentiment in Sentiment),
+                intent_temperature=1.0,
+                out_of_scope_temperature=1.0,
+                max_length=64,
+            ),
         ),
-        encoder_tokenizer=Tokenizer(small_tokenizer(words), 128),
-        products=ids,
-        product_vocabulary=ids,
-        category_vocabulary=tuple(sorted({product.category for product in products})),
-        decision_means=tuple(0.0 for _ in DecisionFeatures.names()),
-    )
+        EncoderAssets(
+            manifest=manifest("encoder", version), tokenizer=Tokenizer(small_tokenizer(words), 128)
+        ),
+        CandidatesAssets(manifest=manifest("candidates", version), products=ids),
+        RankerAssets(
+            manifest=manifest("ranker", version),
+            product_vocabulary=ids,
+            category_vocabulary=tuple(sorted({product.category for product in products})),
+        ),
+        DecisionAssets(
+            manifest=manifest("decision", version),
+            means=tuple(0.0 for _ in DecisionFeatures.names()),
+        ),
+    ]
+
+
+def open_steps(models: InMemoryModels, stores: "MemoryStores") -> tuple[Router, ModelSteps]:
+    """What one process has open: version 1 of every model, live."""
+    router = Router(lambda version: version in opened.opened())
+    opened = ModelSteps(router, models, stores)
+    for assets in small_assets():
+        opened.open(assets)
+    router.follow({v.model: Lineup(model=v.model, live=v.version) for v in opened.opened()})
+    return router, opened
 
 
 def build_world(settings: Settings | None = None, **placed: Any) -> World:
     """A fresh shop. `placed` names steps that are to be replaced, e.g. by a `RemoteStep`."""
     settings = settings or Settings()
-    assets = small_assets()
     models = InMemoryModels(shop_models(small_tokenizer(LEXICON), len(PRODUCTS)))
     history = MemoryHistory(customers={"alice", "bob"})
     for product_id, purchases in _POPULAR.items():
@@ -237,14 +265,18 @@ def build_world(settings: Settings | None = None, **placed: Any) -> World:
         knowledge=MemoryKnowledge(articles={a.article_id: a for a in ARTICLES}),
         shop=MemoryShop(catalogue=PRODUCTS, orders=ORDERS, history=history),
     )
-    steps = build_steps(assets, models, stores).placed(placed)
+    router, opened = open_steps(models, stores)
+    steps = opened.steps.placed(placed)
     return World(
         settings=settings,
-        assets=assets,
+        router=router,
+        opened=opened,
         models=models,
         stores=stores,
         steps=steps,
-        pipelines=build_pipelines(settings, assets, steps, stores),
+        pipelines=build_pipelines(
+            settings, steps, stores, lambda: router.lineups()["encoder"].resident
+        ),
     )
 
 

@@ -14,12 +14,13 @@ from model_build.train.minilm import MiniLm, MiniLmConfig, mean_pool
 from model_build.train.ranker import candidate_lists
 from model_build.train.retrieval_metrics import ItemKnn, hit_rate, most_popular, ndcg
 from model_build.train.sasrec import ItemVectors, SasRec, words_of_items
+from serving.assets import CandidatesAssets, RankerAssets
 from serving.features import RANKER_DENSE, CatalogueArrays
 from serving.pipelines.past import load_past
 from serving.pipelines.recommend import RecommendInput
 from serving.types import EventKind, Product
 from tests.fakes.interactions import bought
-from tests.fakes.world import PRODUCTS, build_world, context
+from tests.fakes.world import PRODUCTS, build_world, context, small_assets
 
 pytestmark = pytest.mark.integration
 
@@ -125,12 +126,16 @@ async def test_the_ranker_is_trained_on_the_features_that_serving_computes() -> 
     asked = [dict(inputs) for model, inputs in world.models.calls if model == "candidates"][-1]
 
     found = world.models.functions["candidates"](asked)
-    product_ids = [world.assets.products[i - 1] for i in found["item_indexes"][0].tolist()]
+    assets = {a.manifest.model: a for a in small_assets()}
+    candidates, ranker = assets["candidates"], assets["ranker"]
+    assert isinstance(candidates, CandidatesAssets)
+    assert isinstance(ranker, RankerAssets)
+    product_ids = [candidates.products[i - 1] for i in found["item_indexes"][0].tolist()]
     catalogue = CatalogueArrays.build(
         PRODUCTS,
         await world.stores.shop.popularity(),
-        world.assets.product_vocabulary,
-        world.assets.category_vocabulary,
+        ranker.product_vocabulary,
+        ranker.category_vocabulary,
     )
     purchase = NextPurchase(
         customer_id="alice",

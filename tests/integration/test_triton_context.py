@@ -97,7 +97,7 @@ async def test_tritons_spans_hang_below_the_call(tmp_path: Path, spans: SpanRece
         chain.append(by_id[chain[-1].parent_id])
     assert [span.name for span in chain] == [
         "compute",
-        "add",
+        "add.1",
         "InferRequest",
         "inference.GRPCInferenceService/ModelInfer",
         "infer add",

@@ -21,9 +21,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from serving.context import RequestContext
 from serving.deadline import Deadline
 from serving.errors import CartwrightError, ModelUnavailable
+from serving.models.version import ModelVersion
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import HostDirectory, HostState
 from serving.triton.host import TritonHost
+from tests.one_version_each import OneVersionEach
 from tests.triton_bench import Bench, processes, shared_memory, stub_of, until_record
 from tests.waiting import until
 
@@ -50,8 +52,10 @@ async def directory(bench: Bench) -> AsyncIterator[HostDirectory]:
 
 
 @pytest.fixture
-async def client(bench: Bench, directory: HostDirectory) -> AsyncIterator[TritonModelClient]:
-    made = TritonModelClient(directory, bench.manifests, rng=random.Random(5))
+async def client(bench: Bench, directory: HostDirectory) -> AsyncIterator[OneVersionEach]:
+    made = OneVersionEach(
+        TritonModelClient(directory, rng=random.Random(5)), bench.manifests.values()
+    )
     yield made
     await made.close()
 
@@ -66,7 +70,7 @@ async def started(bench: Bench, *host_ids: str) -> list[TritonHost]:
     return hosts
 
 
-def answers(client: TritonModelClient, model: str = "add") -> Callable[[], Awaitable[bool]]:
+def answers(client: OneVersionEach, model: str = "add") -> Callable[[], Awaitable[bool]]:
     """Whether the model can be asked now; any error but ModelUnavailable fails the test."""
 
     async def ask() -> bool:
@@ -83,7 +87,7 @@ def answers(client: TritonModelClient, model: str = "add") -> Callable[[], Await
 
 
 async def test_a_killed_server_is_back_and_requests_fail_fast_meanwhile(
-    bench: Bench, client: TritonModelClient
+    bench: Bench, client: OneVersionEach
 ) -> None:
     (host,) = await started(bench)
     await until(answers(client))
@@ -122,7 +126,7 @@ async def test_a_killed_server_is_back_and_requests_fail_fast_meanwhile(
     ]
 
 
-async def test_a_server_that_hangs_is_replaced(bench: Bench, client: TritonModelClient) -> None:
+async def test_a_server_that_hangs_is_replaced(bench: Bench, client: OneVersionEach) -> None:
     (host,) = await started(bench)
     await until(answers(client))
     pid = host.record.pid
@@ -135,7 +139,7 @@ async def test_a_server_that_hangs_is_replaced(bench: Bench, client: TritonModel
     await until(answers(client))
 
 
-async def test_a_pause_is_no_reason_to_be_killed(bench: Bench, client: TritonModelClient) -> None:
+async def test_a_pause_is_no_reason_to_be_killed(bench: Bench, client: OneVersionEach) -> None:
     """Stopped until it counts as down, then continued before its time is over."""
     (host,) = await started(bench)
     pid = host.record.pid
@@ -166,7 +170,7 @@ async def test_restarts_in_a_row_are_spaced_out(bench: Bench) -> None:
 # ---- its stubs and its tether ------------------------------------------------------------------
 
 
-async def test_a_killed_stub_costs_its_model_alone(bench: Bench, client: TritonModelClient) -> None:
+async def test_a_killed_stub_costs_its_model_alone(bench: Bench, client: OneVersionEach) -> None:
     """Triton itself would call the model ready and fail every request for it."""
     (host,) = await started(bench)
     await until(answers(client))
@@ -180,12 +184,10 @@ async def test_a_killed_stub_costs_its_model_alone(bench: Bench, client: TritonM
     await until(answers(client))
     assert host.record.pid == pid
     assert host.record.restarts == 0
-    assert dict(host.record.ready_models) == {"add": 1, "slow": 1}
+    assert dict(host.record.ready_models) == {"add": (1,), "slow": (1,)}
 
 
-async def test_a_killed_tether_takes_the_server_along(
-    bench: Bench, client: TritonModelClient
-) -> None:
+async def test_a_killed_tether_takes_the_server_along(bench: Bench, client: OneVersionEach) -> None:
     (host,) = await started(bench)
     busy = asyncio.create_task(client.infer("slow", ENDLESS, context(60_000.0)))
     await until(answers(client))
@@ -209,8 +211,10 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> N
         import numpy as np
         from serving.context import RequestContext
         from serving.deadline import Deadline
+        from serving.models.version import ModelVersion
         from serving.triton.client import TritonModelClient
         from serving.triton.discovery import HostDirectory
+        from tests.one_version_each import OneVersionEach
         from tests.triton_bench import Bench
 
         async def main() -> None:
@@ -218,8 +222,9 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> N
             host = bench.host()
             await host.start()
             async with HostDirectory(bench.registry.changes) as directory:
-                await directory.wait_until(lambda _: bool(directory.hosts_with("slow")), 10.0)
-                client = TritonModelClient(directory, bench.manifests)
+                slow = ModelVersion("slow", 1)
+                await directory.wait_until(lambda _: bool(directory.hosts_with(slow)), 10.0)
+                client = OneVersionEach(TritonModelClient(directory), bench.manifests.values())
                 endless = {"x": np.full((1, 4), 1e9, np.float32)}
                 context = RequestContext(deadline=Deadline.after_ms(60_000.0))
                 busy = asyncio.create_task(client.infer("slow", endless, context))
@@ -253,7 +258,7 @@ async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> N
 
 
 async def test_a_model_that_broke_does_not_keep_the_others_from_coming_back(
-    bench: Bench, client: TritonModelClient
+    bench: Bench, client: OneVersionEach
 ) -> None:
     (host,) = await started(bench)
     path = bench.folder / "models" / "slow" / "1" / "model.onnx"
@@ -261,10 +266,12 @@ async def test_a_model_that_broke_does_not_keep_the_others_from_coming_back(
     path.write_bytes(b"overwritten")
     os.kill(host.record.pid, signal.SIGKILL)
     record = await until_record(host, lambda r: r.restarts == 1 and r.state is HostState.READY)
-    assert dict(record.ready_models) == {"add": 1}
+    assert dict(record.ready_models) == {"add": (1,)}
     assert f"{path}: corrupt" in record.detail
     await until(answers(client))
-    with pytest.raises(ModelUnavailable, match=r"slow is not ready on any host \(host-1: ready\)"):
+    with pytest.raises(
+        ModelUnavailable, match=r"slow is not ready on any host: version 1 \(host-1: ready\)"
+    ):
         await client.infer("slow", X, context())
     assert host.failure() is None
     # Mended, it is taken up without a restart.
@@ -279,10 +286,10 @@ async def test_a_model_that_broke_does_not_keep_the_others_from_coming_back(
 
 
 async def test_with_two_hosts_the_death_of_one_fails_no_request(
-    bench: Bench, directory: HostDirectory, client: TritonModelClient
+    bench: Bench, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     first, second = await started(bench, "host-1", "host-2")
-    await until(lambda: len(directory.hosts_with("add")) == 2)
+    await until(lambda: len(directory.hosts_with(ModelVersion("add", 1))) == 2)
     errors: list[CartwrightError] = []
     done = 0
 
@@ -301,13 +308,15 @@ async def test_with_two_hosts_the_death_of_one_fails_no_request(
     async def both_work() -> bool:
         return min([await _served(host) for host in (first, second)]) > 50
 
-    await until(both_work)
-    os.kill(first.record.pid, signal.SIGKILL)
-    await until_record(first, lambda r: r.restarts == 1 and r.state is HostState.READY)
-    at_return = done
-    await until(lambda: done > at_return + 200)
-    finished.set()
-    await asyncio.gather(*customers)
+    try:
+        await until(both_work)
+        os.kill(first.record.pid, signal.SIGKILL)
+        await until_record(first, lambda r: r.restarts == 1 and r.state is HostState.READY)
+        at_return = done
+        await until(lambda: done > at_return + 200)
+    finally:
+        finished.set()
+        await asyncio.gather(*customers)
     assert errors == []
     # The one that is back takes part again.
     assert await _served(first) > 0
@@ -317,5 +326,5 @@ async def _served(host: TritonHost) -> int:
     """Requests for `add` that the server answered."""
     async with grpc.aio.insecure_channel(host.record.url) as channel:
         stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        statistics = await stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name="add"))
+        statistics = await stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name="add.1"))
     return int(statistics.model_stats[0].inference_count)

@@ -13,11 +13,14 @@ import pytest
 
 from serving.errors import StartupError, Unavailable
 from serving.models.manifest import ArtifactRecord, ModelManifest, sha256_of
-from serving.settings import Settings
+from serving.models.repository import ModelRepository
+from serving.settings import Settings, StoresSettings
 from serving.triton.command import Ports, free_ports
 from serving.triton.discovery import HostState
 from serving.triton.installation import prepare_installation
 from serving.triton.replica import ModelHostReplica
+from serving.versions.resident import adopt_newest
+from serving.versions.store import FILE_NAME, VersionStore
 from tests.tiny_models import add_graph, publish
 from tests.triton_bench import Bench, processes, shared_memory
 from tests.waiting import until
@@ -79,7 +82,7 @@ async def test_a_file_that_is_no_model_is_refused_with_tritons_reason(bench: Ben
     (folder / "model.onnx").write_bytes(b"this is no ONNX")
     republish(folder)
     text = await refusal(bench)
-    assert text.startswith("model add: Triton cannot load it: ")
+    assert text.startswith("model add/1: Triton cannot load it: ")
     assert "model.onnx" in text
     assert "Protobuf parsing failed" in text
     assert "\n" not in text
@@ -93,7 +96,9 @@ async def test_a_model_with_other_tensors_than_configured_is_refused(bench: Benc
 
 async def test_a_configuration_that_cannot_be_read_is_refused(bench: Bench) -> None:
     rewrite(bench.folder / "models" / "add" / "config.pbtxt", "backend:", "no_such_field:")
-    assert (await refusal(bench)).startswith("model add: Triton cannot load it: ")
+    text = await refusal(bench)
+    assert "models/add/config.pbtxt: Triton's configuration cannot be read: " in text
+    assert 'has no field named "no_such_field"' in text
 
 
 async def test_a_count_of_threads_must_be_a_number(bench: Bench) -> None:
@@ -114,7 +119,7 @@ async def test_the_latest_version_is_served(bench: Bench) -> None:
     (bench.folder / "other" / "add" / "12").rename(bench.folder / "models" / "add" / "12")
     host = bench.host()
     await host.start()
-    assert dict(host.record.ready_models) == {"add": 12, "slow": 1}
+    assert dict(host.record.ready_models) == {"add": (12,), "slow": (1,)}
 
 
 # ---- program and machine -----------------------------------------------------------------------
@@ -238,7 +243,13 @@ async def test_a_replica_is_healthy_until_its_host_cannot_be_brought_back(bench:
     # A program that can be broken and mended.
     wrapped = program(bench, real)
     settings = bench.settings(backend_directory=str(installation.backend_directory), **wrapped)
-    replica = ModelHostReplica(Settings(triton=settings), "host-1", bench.publish)
+    stores = StoresSettings(folder=bench.folder / "state")
+    adopt_newest(
+        VersionStore(stores.folder / FILE_NAME),
+        ModelRepository(settings.model_repository),
+        settings.models,
+    )
+    replica = ModelHostReplica(Settings(triton=settings, stores=stores), "host-1", bench.publish)
     await replica.start()
     try:
         replica.check_health()

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,11 +20,16 @@ from serving.errors import (
     ModelUnavailable,
     Overloaded,
 )
+from serving.settings import TritonSettings
 from serving.triton.client import TritonModelClient
+from serving.triton.command import free_ports
 from serving.triton.discovery import HostDirectory, StaticHosts
 from serving.triton.errors import HostLost
+from serving.triton.installation import prepare_installation
+from serving.triton.server import Server
 from tests.hosted import ONES, Served, context, hosted, raw
-from tests.tiny_models import manifest
+from tests.one_version_each import OneVersionEach
+from tests.tiny_models import manifest, publish_tiny_models
 from tests.triton_bench import stub_of
 from tests.waiting import until
 
@@ -50,7 +56,7 @@ def loops(times: int) -> dict[str, NDArray[Any]]:
 
 async def test_start_tells_what_serves(served: Served) -> None:
     record = served.host.record
-    assert dict(record.ready_models) == {"add": 1, "slow": 1, "patient": 1, "gather": 1}
+    assert dict(record.ready_models) == dict.fromkeys(("add", "slow", "patient", "gather"), (1,))
     assert record.detail == ""
     assert (await served.control.server_name(5.0)).startswith("host-1-")
 
@@ -117,8 +123,8 @@ async def test_one_bad_request_does_not_spoil_its_batch(served: Served) -> None:
 @pytest.mark.parametrize(
     ("request_", "kind", "text"),
     [
-        (raw("nope", ONES), HostLost, "unknown model: 'nope' is not found"),
-        (raw("add", ONES, version="7"), HostLost, "'add' version 7 is not found"),
+        (raw("nope", ONES), HostLost, "unknown model: 'nope.1' is not found"),
+        (raw("add", ONES, version="7"), HostLost, "'add.1' version 7 is not found"),
         (raw("add", ONES, name="q"), ModelContractViolated, "unexpected inference input 'q'"),
         (raw("add", ONES, dtype="INT64"), ModelContractViolated, "data-type is 'INT64'"),
         (raw("add", ONES[0]), ModelContractViolated, "unexpected shape for input 'x'"),
@@ -235,7 +241,7 @@ async def _begin(served: Served, model: str = "slow") -> asyncio.Task[Any]:
 
 
 async def test_a_model_that_got_lost_is_loaded_again(served: Served) -> None:
-    await served.control.unload("gather", 10.0)
+    await served.control.unload("gather.1", 10.0)
     request = raw("gather", np.zeros((1, 1), np.int64), dtype="INT64")
     with pytest.raises(HostLost, match="has no available versions"):
         await served.connection.infer(request, 1, context())
@@ -254,18 +260,33 @@ async def test_a_model_that_got_lost_is_loaded_again(served: Served) -> None:
 # ---- around the host ---------------------------------------------------------------------------
 
 
-async def test_a_host_given_by_its_url_is_found_and_used(served: Served) -> None:
-    url = served.host.record.url
-    nobody = "127.0.0.1:9"
-    async with (
-        StaticHosts((url, nobody), probe_period_s=0.1) as hosts,
-        HostDirectory(hosts.changes) as directory,
-    ):
-        await directory.wait_until(
-            lambda records: {r.host_id: r.state for r in records} == {url: "ready", nobody: "down"},
-            10.0,
-        )
-        client = TritonModelClient(directory, {"add": manifest("add")}, rng=random.Random(1))
-        output = await client.infer("add", {"x": ONES}, context())
-        assert output.floats("y").tolist() == [[2.0] * 4]
-        await client.close()
+async def test_a_host_given_by_its_url_is_found_and_used(tmp_path: Path) -> None:
+    """A tritonserver over a plain repository, where a model is called by its own name."""
+    publish_tiny_models(tmp_path / "models")
+    server = await Server.launch(
+        installation=prepare_installation(TritonSettings(cache_folder=tmp_path / "cache")),
+        repository=tmp_path / "models",
+        host_id="theirs",
+        log=tmp_path / "log" / "theirs.log",
+        telemetry=None,
+        ports=free_ports(),
+    )
+    try:
+        await server.control.load("add", 60.0)
+        nobody = "127.0.0.1:9"
+        async with (
+            StaticHosts((server.url, nobody), probe_period_s=0.1) as hosts,
+            HostDirectory(hosts.changes) as directory,
+        ):
+            wanted = {server.url: "ready", nobody: "down"}
+            await directory.wait_until(
+                lambda records: {r.host_id: r.state for r in records} == wanted, 10.0
+            )
+            client = OneVersionEach(
+                TritonModelClient(directory, rng=random.Random(1)), [manifest("add")]
+            )
+            output = await client.infer("add", {"x": ONES}, context())
+            assert output.floats("y").tolist() == [[2.0] * 4]
+            await client.close()
+    finally:
+        await server.discard()

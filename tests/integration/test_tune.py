@@ -24,7 +24,6 @@ from serving.settings import TritonSettings
 from serving.triton.command import free_ports
 from serving.triton.installation import prepare_installation
 from serving.triton.server import Server
-from serving.triton.verification import VerifiedModels
 from tests.fakes.tuning import tuned_profile
 from tests.integration.conftest import ROOT, BuiltModels
 
@@ -77,14 +76,14 @@ async def config_on_a_server(repository: Path, log: Path) -> Any:
     """Loads the model into a tritonserver; what that says about its configuration."""
     server = await Server.launch(
         installation=prepare_installation(TritonSettings()),
-        models=VerifiedModels(ModelRepository(repository)),
+        repository=repository,
         host_id="tuned",
         log=log,
         telemetry=None,
         ports=free_ports(),
     )
     try:
-        await server.load(MODEL, 60.0)
+        await server.control.load(MODEL, 60.0)
         async with grpc.aio.insecure_channel(server.url) as channel:
             stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             reply = await stub.ModelConfig(service_pb2.ModelConfigRequest(name=MODEL))

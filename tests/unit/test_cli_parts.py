@@ -227,15 +227,17 @@ def test_something_else_than_ray_is_not_waited_for() -> None:
 
 def test_run_file_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "var/run/serve.json"
-    run = RunFile(grpc_port=9000, ray_address="127.0.0.1:6379")
+    run = RunFile(grpc_port=9000, ray_address="127.0.0.1:6379", admin_token="secret")
     assert write_run_file(run, path) == path
     assert json.loads(path.read_text()) == {
         "grpc_port": 9000,
         "ray_address": "127.0.0.1:6379",
         "metrics_port": 0,
         "edge_metrics_port": 0,
+        "admin_token": "secret",
         "pid": os.getpid(),
     }
+    assert path.stat().st_mode & 0o777 == 0o600
     assert read_run_file(path) == run
     assert [file.name for file in path.parent.iterdir()] == ["serve.json"]
     remove_run_file(path)

@@ -13,21 +13,23 @@ from serving.metrics.readings import (
     coalescer_readings,
     keep_publishing,
 )
+from serving.models.version import ModelVersion
 
 
 def test_batch_sizes_are_cumulative_and_told_by_model() -> None:
     stats = CoalescerStats(calls=9, waiting=2, under_way=1)
     stats.batches.update({1: 3, 3: 1, 16: 2})
     stats.departures.update({Departure.FREE: 3, Departure.FULL: 3})
-    readings = coalescer_readings({"encoder": stats})
-    assert all(("model", "encoder") in reading.tags for reading in readings)
+    readings = coalescer_readings({ModelVersion("encoder", 3): stats})
+    both = (("model", "encoder"), ("version", "3"))
+    assert all(reading.tags[:2] == both for reading in readings)
     by_rows = {
         dict(r.tags)["rows"]: r.value
         for r in readings
         if r.name == "cartwright_model_batches_total"
     }
     assert [by_rows[rows] for rows in ("1", "2", "4", "8", "16", "256")] == [3, 3, 4, 4, 6, 6]
-    single = {r.name: r.value for r in readings if len(r.tags) == 1}
+    single = {r.name: r.value for r in readings if len(r.tags) == 2}
     assert single["cartwright_model_calls_waiting"] == 2
     assert single["cartwright_model_batch_rows_total"] == 3 + 3 + 32
     reasons = {
@@ -40,7 +42,10 @@ def test_counters_end_in_total_and_gauges_do_not() -> None:
     stats = AdmissionStats(limit=7, in_flight=3)
     stats.admitted["BUY"] = 4
     stats.refused["BROWSE"] = 2
-    everything = [*coalescer_readings({"m": CoalescerStats()}), *admission_readings(stats)]
+    everything = [
+        *coalescer_readings({ModelVersion("m", 1): CoalescerStats()}),
+        *admission_readings(stats),
+    ]
     for reading in everything:
         assert reading.name.startswith("cartwright_")
         assert reading.name.endswith("_total") == (reading.kind == "counter")

@@ -311,7 +311,7 @@ class BrokenSessions(MemorySessions):
 
 async def test_a_store_that_cannot_write_is_an_error_and_no_text_is_told(world: World) -> None:
     stores = replace(world.stores, sessions=BrokenSessions())
-    pipelines = build_pipelines(world.settings, world.assets, world.steps, stores)
+    pipelines = build_pipelines(world.settings, world.steps, stores, lambda: (1,))
     told: list[TurnEvent] = []
 
     async def tell(event: TurnEvent) -> None:

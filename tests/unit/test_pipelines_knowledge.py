@@ -7,7 +7,8 @@ import pytest
 from serving.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
 from serving.steps.retrieve import RetrieveInput
 from serving.types import Article, Event, EventKind
-from tests.fakes.world import ARTICLES, World, build_world, context, with_vectors
+from serving.versions.lineup import Lineup
+from tests.fakes.world import ARTICLES, World, build_world, context, small_assets, with_vectors
 
 GIFTS = Article(article_id="gifts", title="Gift wrapping", body="We wrap gifts in red paper.")
 
@@ -51,10 +52,13 @@ async def test_without_the_encoder_an_article_is_found_by_words_until_it_is_back
 
 async def test_a_new_encoder_gets_its_own_vectors_of_everything(world: World) -> None:
     knowledge = world.pipelines.knowledge
-    world.models.versions["encoder"] = 2
+    for assets in small_assets(version=2):
+        world.opened.open(assets)
+    both = Lineup(model="encoder", live=1, candidate=2)
+    world.router.follow({**world.router.lineups(), "encoder": both})
     await knowledge.upsert([GIFTS], context())
-    assert set(world.stores.knowledge.of_encoder["encoder/2"]) == {"gifts"}
-    assert await knowledge.embed_missing() == len(ARTICLES)
+    assert "gifts" in world.stores.knowledge.of_encoder["encoder/1"]
+    assert await knowledge.embed_missing() == len(ARTICLES) + 1
     assert set(world.stores.knowledge.of_encoder["encoder/2"]) == {
         "gifts",
         *(article.article_id for article in ARTICLES),

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from serving.assembly import build_pipelines, build_steps
+from serving.assembly import build_pipelines
 from serving.context import RequestContext
 from serving.errors import Overloaded, Unavailable
 from serving.pipelines.recommend import RecommendInput
 from serving.settings import PlacementSettings
 from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServer
 from serving.types import EventKind, Report
-from tests.fakes.world import World, build_world, context, with_vectors
+from tests.fakes.world import World, build_world, context, open_steps, with_vectors
 
 PLACEABLE = tuple(PlacementSettings.model_fields)
 TALK = (
@@ -34,7 +34,7 @@ class Elsewhere:
     """Serves every placeable step from assets, models and stores of its own process, so to say."""
 
     def __init__(self, world: World) -> None:
-        steps = build_steps(world.assets, world.models, world.stores)
+        steps = open_steps(world.models, world.stores)[1].steps
         self._servers = {name: StepServer[Any](getattr(steps, name)) for name in PLACEABLE}
         self.calls: list[str] = []
 
@@ -52,7 +52,7 @@ async def placed_world(*names: str) -> tuple[World, Elsewhere]:
     world = await with_vectors(build_world())
     elsewhere = Elsewhere(world)
     steps = world.steps.placed({name: elsewhere.remote(name) for name in names})
-    world.pipelines = build_pipelines(world.settings, world.assets, steps, world.stores)
+    world.pipelines = build_pipelines(world.settings, steps, world.stores, lambda: (1,))
     await world.happens(EventKind.VIEW, "p20", "p03", customer_id="alice")
     return world, elsewhere
 
@@ -108,7 +108,7 @@ async def test_a_deployment_that_cannot_be_reached_degrades_too(error: Exception
         raise error
 
     steps = world.steps.placed({name: RemoteStep(carry) for name in PLACEABLE})
-    pipelines = build_pipelines(world.settings, world.assets, steps, world.stores)
+    pipelines = build_pipelines(world.settings, steps, world.stores, lambda: (1,))
     request = context()
     answer = await pipelines.answer("standard delivery times", 3, request)
     assert answer.known

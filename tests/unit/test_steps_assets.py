@@ -7,12 +7,21 @@ from typing import Any
 
 import pytest
 
-from serving.assets import MODELS, Assets, load_assets
+from serving.assets import (
+    MODELS,
+    CandidatesAssets,
+    DecisionAssets,
+    EncoderAssets,
+    ModelAssets,
+    RankerAssets,
+    UnderstandingAssets,
+    load_assets,
+)
 from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
 from serving.errors import StartupError
 from serving.features import DecisionFeatures
 from serving.models.manifest import TensorSpec
-from serving.settings import Settings, TritonSettings
+from serving.models.repository import ModelRepository
 from tests.fakes.models import LEXICON
 from tests.fakes.tokens import small_tokenizer
 from tests.fakes.world import manifest
@@ -60,18 +69,36 @@ def write(root: Path, model: str, name: str, value: object) -> None:
     (root / model / "2" / name).write_text(json.dumps(value))
 
 
-def load(root: Path) -> Assets:
-    return load_assets(Settings(triton=TritonSettings(model_repository=root)))
+def load(root: Path) -> dict[str, ModelAssets]:
+    repository = ModelRepository(root)
+    return {model: load_assets(repository.version(model, 2)) for model in MODELS}
 
 
-def test_the_latest_versions_are_read(root: Path) -> None:
-    assets = load(root)
-    assert {name: m.version for name, m in assets.manifests.items()} == dict.fromkeys(MODELS, 2)
-    assert assets.labels.intent_temperature == 1.2
-    assert assets.products == ("p1", "p2")
-    assert assets.product_vocabulary == ("p1",)
-    assert assets.decision_means[0] == 0.5
-    assert assets.encoder_tokenizer.encode(["where"]).input_ids.shape == (1, 3)
+def test_what_each_model_needs_is_read(root: Path) -> None:
+    found = load(root)
+    assert {(a.manifest.model, a.manifest.version) for a in found.values()} == {
+        (model, 2) for model in MODELS
+    }
+    understanding, encoder = found["understanding"], found["encoder"]
+    assert isinstance(understanding, UnderstandingAssets)
+    assert understanding.labels.intent_temperature == 1.2
+    assert isinstance(encoder, EncoderAssets)
+    assert encoder.tokenizer.encode(["where"]).input_ids.shape == (1, 3)
+    candidates, ranker, decision = found["candidates"], found["ranker"], found["decision"]
+    assert isinstance(candidates, CandidatesAssets)
+    assert candidates.products == ("p1", "p2")
+    assert isinstance(ranker, RankerAssets)
+    assert ranker.product_vocabulary == ("p1",)
+    assert isinstance(decision, DecisionAssets)
+    assert decision.means[0] == 0.5
+
+
+def test_a_model_that_no_step_uses_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "weather" / "1"
+    folder.mkdir(parents=True)
+    manifest("weather", 1).write(folder)
+    with pytest.raises(StartupError, match="no step uses a model 'weather'"):
+        load_assets(ModelRepository(tmp_path).version("weather", 1))
 
 
 def breaking(model: str, name: str, change: Callable[[Any], object]) -> Callable[[Path], None]:
@@ -149,11 +176,4 @@ def test_what_does_not_fit_is_refused_by_file_and_field(
 ) -> None:
     fault(root)
     with pytest.raises(StartupError, match=named):
-        load(root)
-
-
-def test_a_model_without_a_version_is_refused_with_what_to_do(root: Path) -> None:
-    for path in sorted((root / "ranker").rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    with pytest.raises(StartupError, match="run `cartwright models build` first"):
         load(root)

@@ -25,7 +25,7 @@ IDS = [product.product_id for product in PRODUCTS]
 
 
 def snapshot(popularity: dict[str, int] | None = None) -> CatalogueSnapshot:
-    return CatalogueSnapshot.build(PRODUCTS, popularity or {}, IDS, [])
+    return CatalogueSnapshot.build(PRODUCTS, popularity or {}, {})
 
 
 def wanted(*history: str, limit: int = 5) -> GenerateCandidatesInput:
@@ -196,7 +196,7 @@ async def renewed(catalogue: Catalogue) -> None:
 async def test_the_catalogue_is_read_once_for_all_who_wait_and_one_may_leave() -> None:
     shop = SlowShop()
     shop.gate.clear()
-    catalogue = Catalogue(shop, IDS, [])
+    catalogue = Catalogue(shop)
     waiting = [asyncio.create_task(catalogue.current()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
@@ -209,7 +209,7 @@ async def test_the_catalogue_is_read_once_for_all_who_wait_and_one_may_leave() -
 
 async def test_popularity_follows_what_is_bought_without_holding_anyone_up() -> None:
     shop = SlowShop()
-    catalogue = Catalogue(shop, IDS, [], max_age_s=0.0)
+    catalogue = Catalogue(shop, max_age_s=0.0)
     before = await catalogue.current()
     event = Event(event_id="e", kind=EventKind.PURCHASE, product_id="p07", customer_id="c")
     await shop.bought.append([event])
@@ -225,7 +225,7 @@ async def test_a_failed_renewal_keeps_the_old_catalogue_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shop = SlowShop()
-    catalogue = Catalogue(shop, IDS, [], max_age_s=0.0)
+    catalogue = Catalogue(shop, max_age_s=0.0)
     before = await catalogue.current()
     shop.broken = True
     await renewed(catalogue)
@@ -239,7 +239,7 @@ async def test_a_failed_renewal_keeps_the_old_catalogue_and_says_so(
 async def test_without_any_catalogue_the_store_is_to_blame_and_the_next_call_tries_again() -> None:
     shop = SlowShop()
     shop.broken = True
-    catalogue = Catalogue(shop, IDS, [])
+    catalogue = Catalogue(shop)
     with pytest.raises(StoreUnavailable):
         await catalogue.current()
     shop.broken = False

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.assets import EncoderAssets
 from serving.errors import ModelContractViolated, ModelUnavailable
-from serving.models.client import Tensors
+from serving.models.tokenizer import Tokenizer
 from serving.steps.encode import (
     DIMENSIONS,
     MAX_BATCH,
@@ -26,12 +27,18 @@ from serving.steps.retrieve import (
 )
 from serving.stores.protocols import ArticleVectors
 from serving.types import Article
+from serving.versions.lineup import Lineup
 from serving.words import content_words
 from tests.fakes.models import encode_bag_of_tokens
 from tests.fakes.stores import MemoryKnowledge
-from tests.fakes.world import ARTICLES, World, build_world, context, with_vectors
+from tests.fakes.world import ARTICLES, World, build_world, context, small_assets, with_vectors
 
 SHARE = st.floats(0.0, 1.0)
+
+
+def encoder_tokenizer() -> Tokenizer:
+    (encoder,) = [assets for assets in small_assets() if isinstance(assets, EncoderAssets)]
+    return encoder.tokenizer
 
 
 @pytest.fixture
@@ -167,7 +174,7 @@ class CountingKnowledge(MemoryKnowledge):
 async def test_vectors_are_read_once_a_revision_however_many_ask_at_once(world: World) -> None:
     knowledge = CountingKnowledge(callers=5)
     knowledge.of_encoder = world.stores.knowledge.of_encoder
-    retrieve = Retrieve(knowledge, Encode(world.models, world.assets.encoder_tokenizer))
+    retrieve = Retrieve(knowledge, Encode(world.models, encoder_tokenizer()))
     await asyncio.gather(*(retrieve(ask("refund"), context()) for _ in range(5)))
     await retrieve(ask("refund"), context())
     assert knowledge.reads == 1
@@ -186,7 +193,10 @@ async def test_an_article_without_a_vector_is_judged_by_its_words(world: World) 
 
 
 async def test_vectors_of_another_encoder_are_not_compared(world: World) -> None:
-    world.models.versions["encoder"] = 2
+    for assets in small_assets(version=2):
+        world.opened.open(assets)
+    promoted = Lineup(model="encoder", live=2, previous=1)
+    world.router.follow({**world.router.lineups(), "encoder": promoted})
     (best, *_) = await world.steps.retrieve(ask("get a refund"), context())
     (by_words, *_) = await RetrieveWords(world.stores.knowledge)(ask("get a refund"), context())
     assert best == by_words
@@ -197,9 +207,8 @@ async def test_a_large_knowledge_base_is_cut_to_the_closest(world: World) -> Non
     articles = [Article(article_id=f"a{i:03}", title=f"t{i}", body="b") for i in range(200)]
     vectors = rng.normal(size=(200, DIMENSIONS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    asked = encode_bag_of_tokens(world.assets.encoder_tokenizer.encode(["pay by card"]).inputs())[
-        "embedding"
-    ][0]
+    inputs = encoder_tokenizer().encode(["pay by card"]).inputs()
+    asked = encode_bag_of_tokens(inputs)["embedding"][0]
     vectors[137] = asked
     await world.stores.knowledge.upsert(articles, list(vectors), encoder_name(1))
     found = await world.steps.retrieve(ask("pay by card", 5), context())
@@ -226,17 +235,6 @@ async def test_texts_are_encoded_in_batches_and_stay_in_order(world: World) -> N
     for place in (0, MAX_BATCH, len(texts) - 1):
         alone = await world.steps.encode(EncodeInput(texts=(texts[place],)), context())
         np.testing.assert_allclose(found.vectors[place], alone.vectors[0], atol=1e-6)
-
-
-async def test_two_versions_in_one_request_are_refused(world: World) -> None:
-    def promoted(inputs: Tensors) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
-        world.models.versions["encoder"] += 1
-        return encode_bag_of_tokens(inputs)
-
-    world.models.versions["encoder"] = 1
-    world.models.functions["encoder"] = promoted
-    with pytest.raises(ModelUnavailable, match="versions"):
-        await world.steps.encode(EncodeInput(texts=("x",) * (MAX_BATCH + 1)), context())
 
 
 async def test_a_vector_of_another_width_is_refused(world: World) -> None:

@@ -12,15 +12,18 @@ from tritonclient.grpc import service_pb2
 from serving.context import RequestContext
 from serving.deadline import Deadline
 from serving.errors import (
+    CartwrightError,
     DeadlineExceeded,
     ModelContractViolated,
     ModelUnavailable,
     Overloaded,
 )
+from serving.models.version import ModelVersion
 from serving.settings import CoalescingSettings
 from serving.triton.client import TritonModelClient
 from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, HostState
 from serving.triton.errors import HostLost
+from tests.one_version_each import OneVersionEach
 from tests.tiny_models import manifest
 from tests.waiting import until
 
@@ -33,12 +36,15 @@ class Host:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
     calls: int = 0
+    # Name and version of the model in each request.
+    asked: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
     async def answer(self, request: Any) -> Any:
         self.calls += 1
+        self.asked.append((request.model_name, request.model_version))
         await self.gate.wait()
         if self.error is not None:
             raise self.error
@@ -65,7 +71,7 @@ class Network:
         return self.hosts[url]
 
     def tell(self, host_id: str, url: str, state: HostState = HostState.READY) -> None:
-        ready = {"double": 1} if state is HostState.READY else {}
+        ready = {"double": (1,)} if state is HostState.READY else {}
         self.registry.publish(HostRecord(host_id=host_id, url=url, state=state, ready_models=ready))
 
     def connect(self, url: str) -> "Wire":
@@ -102,15 +108,14 @@ async def directory(network: Network) -> AsyncIterator[HostDirectory]:
 
 
 @pytest.fixture
-async def client(network: Network, directory: HostDirectory) -> AsyncIterator[TritonModelClient]:
+async def client(network: Network, directory: HostDirectory) -> AsyncIterator[OneVersionEach]:
     made = TritonModelClient(
         directory,
-        {"double": manifest("double")},
         CoalescingSettings(max_under_way=4, max_waiting=2),
         rng=random.Random(7),
         connect=network.connect,
     )
-    yield made
+    yield OneVersionEach(made, [manifest("double")])
     await made.close()
 
 
@@ -122,7 +127,7 @@ X = {"x": np.array([[1.0, 2.0]], np.float32)}
 
 
 async def test_an_answer_is_checked_and_its_version_noted(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     network.add("a", version=1)
     await directory.wait_until(bool, 5.0)
@@ -133,21 +138,71 @@ async def test_an_answer_is_checked_and_its_version_noted(
     assert request.model_versions == {"double": 1}
 
 
-async def test_an_answer_by_another_version_is_not_mixed_with_our_assets(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+async def test_an_answer_by_another_version_is_refused(
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     network.add("a", version=12)
     await directory.wait_until(bool, 5.0)
     request = context()
-    with pytest.raises(ModelUnavailable, match=r"serve version 12, this replica.*version 1"):
+    with pytest.raises(ModelContractViolated, match="double/1: version 12 answered"):
         await client.infer("double", X, request)
     assert request.model_versions == {}
 
 
-async def test_without_a_host_the_answer_is_immediate_and_says_who_there_is(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+async def test_versions_are_asked_by_their_names_and_apart(
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
-    with pytest.raises(ModelUnavailable, match=r"not ready on any host \(no host is known\)"):
+    """A host with a model for each version, and one with versions of one model."""
+    network.add("apart")
+    network.hosts["plain:1"] = Host()
+    ready = {"double": (1, 2)}
+    network.registry.publish(
+        HostRecord(
+            host_id="apart", url="apart:1", state=HostState.READY, ready_models=ready, apart=True
+        )
+    )
+    await directory.wait_until(lambda records: bool(records and records[0].apart), 5.0)
+    second = client.client.open(manifest("double", version=2))
+    network.hosts["apart:1"].version = 2
+    request = context()
+    assert (await second.infer("double", X, request)).version == 2
+    assert request.model_versions == {"double": 2}
+    network.hosts["apart:1"].version = 1
+    await client.infer("double", X, context())
+    network.tell("apart", "", HostState.DOWN)
+    network.registry.publish(
+        HostRecord(host_id="plain", url="plain:1", state=HostState.READY, ready_models=ready)
+    )
+    await directory.wait_until(
+        lambda rs: [r.state for r in rs] == [HostState.DOWN, HostState.READY], 5.0
+    )
+    await client.infer("double", X, context())
+    assert network.hosts["apart:1"].asked == [("double.2", "2"), ("double.1", "1")]
+    assert network.hosts["plain:1"].asked == [("double", "1")]
+
+
+async def test_a_version_that_is_closed_answers_no_more(
+    network: Network, directory: HostDirectory, client: OneVersionEach
+) -> None:
+    host = network.add("a")
+    await directory.wait_until(bool, 5.0)
+    host.gate.clear()
+    under_way = asyncio.create_task(client.infer("double", X, context()))
+    await until(lambda: host.calls == 1)
+    client.client.close_version(ModelVersion("double", 1))
+    host.gate.set()
+    assert (await under_way).version == 1
+    with pytest.raises(CartwrightError):
+        await client.infer("double", X, context())
+    assert host.calls == 1
+
+
+async def test_without_a_host_the_answer_is_immediate_and_says_who_there_is(
+    network: Network, directory: HostDirectory, client: OneVersionEach
+) -> None:
+    with pytest.raises(
+        ModelUnavailable, match=r"not ready on any host: version 1 \(no host is known\)"
+    ):
         await client.infer("double", X, context())
     network.tell("a", "a:1", HostState.STARTING)
     network.tell("b", "", HostState.DOWN)
@@ -156,13 +211,14 @@ async def test_without_a_host_the_answer_is_immediate_and_says_who_there_is(
         await client.infer("double", X, context())
 
 
-async def test_a_model_without_a_manifest_is_unavailable(client: TritonModelClient) -> None:
-    with pytest.raises(ModelUnavailable, match=r"triple is not one of \['double'\]"):
-        await client.infer("triple", X, context())
+async def test_the_client_of_a_version_asks_nothing_else(client: OneVersionEach) -> None:
+    one = client.client.open(manifest("double"))
+    with pytest.raises(ModelUnavailable, match="model triple is not double/1"):
+        await one.infer("triple", X, context())
 
 
 async def test_wrong_inputs_reach_no_host(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     host = network.add("a")
     await directory.wait_until(bool, 5.0)
@@ -172,7 +228,7 @@ async def test_wrong_inputs_reach_no_host(
 
 
 async def test_requests_spread_by_what_is_under_way(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     hosts = [network.add(name) for name in "abc"]
     await directory.wait_until(lambda records: len(records) == 3, 5.0)
@@ -195,7 +251,7 @@ async def test_requests_spread_by_what_is_under_way(
 
 
 async def test_ties_are_broken_at_random(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     hosts = [network.add(name) for name in "ab"]
     await directory.wait_until(lambda records: len(records) == 2, 5.0)
@@ -205,7 +261,7 @@ async def test_ties_are_broken_at_random(
 
 
 async def test_a_lost_host_costs_one_more_try_elsewhere(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     network.tell("gone", "gone:1")
     other = network.add("other")
@@ -218,7 +274,7 @@ async def test_a_lost_host_costs_one_more_try_elsewhere(
 
 
 async def test_a_second_loss_is_final(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     network.tell("a", "a:1")
     network.tell("b", "b:1")
@@ -230,7 +286,7 @@ async def test_a_second_loss_is_final(
 
 
 async def test_no_second_try_without_time(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     host = network.add("a", error=HostLost("lost"))
     await directory.wait_until(bool, 5.0)
@@ -241,7 +297,7 @@ async def test_no_second_try_without_time(
 
 @pytest.mark.parametrize("error", [DeadlineExceeded("late"), Overloaded("full")])
 async def test_what_another_host_cannot_mend_is_not_tried_again(
-    network: Network, directory: HostDirectory, client: TritonModelClient, error: Exception
+    network: Network, directory: HostDirectory, client: OneVersionEach, error: Exception
 ) -> None:
     hosts = [network.add(name, error=error) for name in "ab"]
     await directory.wait_until(lambda records: len(records) == 2, 5.0)
@@ -251,7 +307,7 @@ async def test_what_another_host_cannot_mend_is_not_tried_again(
 
 
 async def test_beyond_the_limit_requests_are_refused_at_once(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     hosts = [network.add(name) for name in "ab"]
     await directory.wait_until(lambda records: len(records) == 2, 5.0)
@@ -260,7 +316,7 @@ async def test_beyond_the_limit_requests_are_refused_at_once(
     tasks = [asyncio.create_task(client.infer("double", X, context())) for _ in range(8)]
     await until(lambda: sum(host.calls for host in hosts) == 8)
     waiting = [asyncio.create_task(client.infer("double", X, context())) for _ in range(2)]
-    await until(lambda: client.stats()["double"].waiting == 2)
+    await until(lambda: client.stats()[ModelVersion("double", 1)].waiting == 2)
     with pytest.raises(Overloaded, match="2 calls wait for model double"):
         await client.infer("double", X, context())
     tasks[0].cancel()
@@ -273,7 +329,7 @@ async def test_beyond_the_limit_requests_are_refused_at_once(
 
 
 async def test_a_host_that_moved_gets_a_new_connection(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     network.add("a", "a:1")
     await directory.wait_until(bool, 5.0)
@@ -287,7 +343,7 @@ async def test_a_host_that_moved_gets_a_new_connection(
 
 
 async def test_connections_to_hosts_that_left_are_closed(
-    network: Network, directory: HostDirectory, client: TritonModelClient
+    network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
     network.add("a")
     await directory.wait_until(bool, 5.0)

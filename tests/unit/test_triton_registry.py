@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from serving.models.version import ModelVersion
 from serving.triton.discovery import HostDirectory, HostRecord, HostRegistry, HostState
 from tests.waiting import until
 
 READY = HostRecord(
-    host_id="a", url="127.0.0.1:1", state=HostState.READY, ready_models={"ranker": 3}
+    host_id="a", url="127.0.0.1:1", state=HostState.READY, ready_models={"ranker": (3,)}
 )
 
 
@@ -35,9 +36,9 @@ def registry(clock: Clock) -> HostRegistry:
 def test_a_heartbeat_is_no_news(registry: HostRegistry) -> None:
     registry.publish(READY)
     revision, _ = registry.snapshot()
-    registry.publish(replace(READY, ready_models={"ranker": 3}))
+    registry.publish(replace(READY, ready_models={"ranker": (3,)}))
     assert registry.snapshot() == (revision, (READY,))
-    registry.publish(replace(READY, ready_models={"ranker": 4}))
+    registry.publish(replace(READY, ready_models={"ranker": (4,)}))
     assert registry.snapshot()[0] > revision
 
 
@@ -146,15 +147,15 @@ async def test_a_directory_follows() -> None:
         assert directory.summary() == "no host is known"
         source.registry.publish(replace(READY, state=HostState.STARTING, ready_models={}))
         await directory.wait_until(lambda records: len(records) == 1, 5.0)
-        assert directory.hosts_with("ranker") == ()
+        assert directory.hosts_with(ModelVersion("ranker", 3)) == ()
         assert directory.summary() == "a: starting"
         source.registry.publish(READY)
         await directory.wait_until(ready, 5.0)
-        assert directory.hosts_with("ranker") == (READY,)
-        assert directory.hosts_with("encoder") == ()
+        assert directory.hosts_with(ModelVersion("ranker", 3)) == (READY,)
+        assert directory.hosts_with(ModelVersion("ranker", 4)) == ()
         source.registry.publish(HostRecord(host_id="a", state=HostState.DOWN, detail="killed"))
         await directory.wait_until(lambda records: not ready(records), 5.0)
-        assert directory.hosts_with("ranker") == ()
+        assert directory.hosts_with(ModelVersion("ranker", 3)) == ()
 
 
 async def test_a_registry_that_is_gone_does_not_take_the_hosts_with_it() -> None:
@@ -165,12 +166,12 @@ async def test_a_registry_that_is_gone_does_not_take_the_hosts_with_it() -> None
         source.away = True
         asked = source.asked
         await until(lambda: source.asked >= asked + 2)
-        assert directory.hosts_with("ranker") == (READY,)
+        assert directory.hosts_with(ModelVersion("ranker", 3)) == (READY,)
         # It comes back and knows nothing yet.
         source.registry, source.away = HostRegistry(), False
         after = source.asked
         await until(lambda: source.asked >= after + 3)
-        assert directory.hosts_with("ranker") == (READY,)
+        assert directory.hosts_with(ModelVersion("ranker", 3)) == (READY,)
         moved = replace(READY, url="127.0.0.1:2")
         source.registry.publish(moved)
         await directory.wait_until(lambda records: records == (moved,), 5.0)

@@ -53,8 +53,8 @@ def test_what_was_done_is_there_for_others_and_afterwards(store: VersionStore) -
     take(store, "promote", 3, author=" bob ", reason=" first one ", forced=True)
     lineup, revision = VersionStore(store.path).read(MODEL)
     assert (lineup.live, lineup.staged, revision) == (3, (), 2)
-    assert store.read_all() == {MODEL: (lineup, 2)}
     newest, oldest = store.history(MODEL)
+    assert store.read_all() == {MODEL: newest}
     assert (newest.action, newest.author, newest.reason) == ("promote 3", "bob", "first one")
     assert (newest.revision, newest.forced, newest.at_ms, newest.lineup) == (2, True, 1001, lineup)
     assert (oldest.action, oldest.forced, oldest.lineup.staged) == ("stage 3", False, (3,))

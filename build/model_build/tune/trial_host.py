@@ -27,14 +27,13 @@ from model_build.tune.load import apply_load
 from model_build.tune.requests import Body, addressed
 from model_build.tune.schedule import LEAD_IN_S
 from serving.errors import ModelContractViolated, StartupError
-from serving.models.repository import ModelRepository, PublishedVersion
+from serving.models.repository import PublishedVersion
 from serving.settings import TritonSettings
 from serving.triton.command import free_ports
 from serving.triton.control import ProbeFailed
 from serving.triton.installation import prepare_installation
 from serving.triton.server import PortTaken, Server
 from serving.triton.tensors import TensorContract
-from serving.triton.verification import VerifiedModels
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _LAUNCHES = 5
@@ -304,7 +303,7 @@ async def _launch(settings: TritonSettings, scratch: Path, models: Path) -> Serv
         try:
             return await Server.launch(
                 installation=installation,
-                models=VerifiedModels(ModelRepository(models)),
+                repository=models,
                 host_id="tune",
                 log=scratch / "tritonserver.log",
                 telemetry=None,

@@ -1,0 +1,159 @@
+"""Which versions one server has loaded, and how it gets to those that it should have.
+
+    wanted ─▶ missing ─▶ verify, offer, load (with its warm-up) ─▶ ready
+         └──▶ no longer wanted ─▶ grace ─▶ withdrawn: told to nobody ─▶ unload
+
+A load never touches the versions that answer already, and one that fails changes nothing for them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from serving.errors import StartupError, StoreUnavailable
+from serving.models.repository import ModelRepository
+from serving.models.version import ModelVersion
+from serving.settings import TritonSettings
+from serving.triton.control import LoadRefused
+from serving.triton.served import ServedRepository, served_name
+from serving.triton.server import Server
+from serving.triton.verification import VerifiedModels
+
+logger = logging.getLogger(__name__)
+
+# By model, the versions that a host should have loaded. Blocking.
+Wanted = Callable[[], Mapping[str, Sequence[int]]]
+
+_LONGEST_BACKOFF_S = 30.0
+
+
+def newest(models: ModelRepository, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The newest published version of each model; none for a model that is not published."""
+    return {name: tuple(models.versions(name)[-1:]) for name in names}
+
+
+class Residents:
+    """Drives servers, one after the other, to the wanted versions. For one event loop."""
+
+    def __init__(self, settings: TritonSettings, models: ModelRepository, wanted: Wanted) -> None:
+        """Loads nothing yet.
+
+        Args:
+            settings: which models there are, and periods.
+            models: what is published.
+            wanted: asked before each pass; models that it leaves out are not loaded.
+        """
+        self._settings = settings
+        self._models = models
+        self._verified = VerifiedModels(models)
+        self.served = ServedRepository(models, settings.cache_folder.absolute())
+        self._wanted = wanted
+        # Why a model or version ("understanding/4") cannot be served.
+        self.faults: dict[str, str] = {}
+        # Loads of each version that failed in a row, and when the next try is due.
+        self._failed: dict[ModelVersion, tuple[int, float]] = {}
+        self._last: frozenset[ModelVersion] = frozenset()
+        self._unwanted_since_s: dict[ModelVersion, float] = {}
+        self._withdrawn: set[ModelVersion] = set()
+
+    @property
+    def withdrawn(self) -> frozenset[ModelVersion]:
+        """Versions that are about to be unloaded: nobody should ask for them any more."""
+        return frozenset(self._withdrawn)
+
+    @property
+    def failures(self) -> int:
+        """The most failures in a row that any version has had."""
+        return max((count for count, _ in self._failed.values()), default=0)
+
+    def begin(self) -> None:
+        """A new server has nothing loaded, and everything is worth a try at once."""
+        self._failed = {version: (count, 0.0) for version, (count, _) in self._failed.items()}
+        self._unwanted_since_s.clear()
+        self._withdrawn.clear()
+
+    async def converge(self, server: Server, ready: frozenset[ModelVersion]) -> None:
+        """One pass: loads what is missing and unloads what has not been wanted for a while.
+
+        What cannot be loaded is noted in `faults`, and tried again after a pause.
+
+        Raises:
+            ProbeFailed: the server does not answer.
+        """
+        wanted = await self._read_wanted()
+        await self._load(server, sorted(wanted - ready))
+        await self._unload(server, ready - wanted)
+
+    async def _read_wanted(self) -> frozenset[ModelVersion]:
+        names = self._settings.models
+        try:
+            found = await asyncio.to_thread(self._wanted)
+        except StoreUnavailable as error:
+            # What was wanted stays so: nothing is unloaded because somebody cannot be asked.
+            logger.warning("which versions are wanted is not known: %s", error.message)
+            return self._last
+        self._last = frozenset(
+            ModelVersion(name, version) for name in names for version in found.get(name, ())
+        )
+        self._failed = {v: failed for v, failed in self._failed.items() if v in self._last}
+        kept = {str(version) for version in self._failed}
+        self.faults = {what: why for what, why in self.faults.items() if what in kept}
+        for name in names:
+            if not self._models.versions(name):
+                self._note(name, self._models.missing(name).message)
+            elif not found.get(name):
+                self._note(name, f"model {name}: no version is live")
+        return self._last
+
+    async def _load(self, server: Server, missing: Sequence[ModelVersion]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        due = [v for v in missing if v not in self._failed or self._failed[v][1] <= now_s]
+        if not due:
+            return
+        outcomes = await asyncio.gather(
+            *(self._load_one(server, version) for version in due),
+            return_exceptions=True,
+        )
+        server.stubs.look()
+        for version, outcome in zip(due, outcomes, strict=True):
+            if outcome is None:
+                self._failed.pop(version, None)
+                self.faults.pop(str(version), None)
+            elif isinstance(outcome, StartupError):
+                self._note(str(version), outcome.message)
+                self._put_off(version)
+            else:
+                raise outcome
+
+    async def _load_one(self, server: Server, version: ModelVersion) -> None:
+        name = await asyncio.to_thread(self._prepare, version)
+        try:
+            await server.control.load(name, self._settings.start_timeout_s)
+        except LoadRefused as error:
+            raise StartupError(f"model {version}: Triton cannot load it: {error}") from error
+
+    def _prepare(self, version: ModelVersion) -> str:
+        self._verified.verify(version)
+        return self.served.offer(version)
+
+    def _put_off(self, version: ModelVersion) -> None:
+        count = self._failed.get(version, (0, 0.0))[0] + 1
+        pause_s = self._settings.restart_backoff_s * 2 ** min(count, 10)
+        now_s = asyncio.get_running_loop().time()
+        self._failed[version] = (count, now_s + min(pause_s, _LONGEST_BACKOFF_S))
+
+    async def _unload(self, server: Server, unwanted: frozenset[ModelVersion]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._withdrawn &= unwanted
+        self._unwanted_since_s = {v: self._unwanted_since_s.get(v, now_s) for v in unwanted}
+        for version, since_s in self._unwanted_since_s.items():
+            if version in self._withdrawn:
+                logger.info("version %s is unloaded", version)
+                await server.control.unload(served_name(version), self._settings.start_timeout_s)
+            elif now_s - since_s >= self._settings.unload_after_s:
+                self._withdrawn.add(version)
+
+    def _note(self, what: str, why: str) -> None:
+        if self.faults.get(what) != why:
+            logger.error("%s cannot be served: %s", what, why)
+        self.faults[what] = why
