@@ -93,7 +93,7 @@ def test_ask_prints_one_json_document(running: RunningAgent) -> None:
     assert reply["text"] == "Order 12345 is on its way."
     assert reply["items"][0]["price_cents"] == 1299
     assert reply["decision"]["action"] == "ACTION_ANSWER"
-    assert reply["meta"]["model_versions"] == [{"model": "understanding", "version": 3}]
+    assert reply["meta"]["model_versions"] == [{"model": "understanding", "version": 3, "arm": ""}]
     assert reply["requested_slot"] == ""
 
 
