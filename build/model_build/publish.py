@@ -110,6 +110,25 @@ def find_build(repository: Path, model: str, build_key: str) -> int | None:
     return None
 
 
+def find_same(repository: Path, manifest: ModelManifest) -> int | None:
+    """The newest version whose manifest says the same and whose files are unchanged.
+
+    Number, time of publishing and origin may differ.
+    """
+    known = ModelRepository(repository)
+    for version in reversed(known.versions(manifest.model)):
+        published = known.version(manifest.model, version)
+        try:
+            if _content(published.manifest) == _content(manifest):
+                published.verify()
+                return version
+        except StartupError:
+            # Unreadable or damaged: it is published anew, and this one is left to whoever put it
+            # there.
+            continue
+    return None
+
+
 def publish_again(repository: Path, model: str, version: int, now_ms: int) -> ModelManifest:
     """Publishes an older version as the next one, without training.
 
@@ -124,6 +143,10 @@ def publish_again(repository: Path, model: str, version: int, now_ms: int) -> Mo
         return source.manifest.model_copy(update={"version": number, "published_at_ms": now_ms})
 
     return publish(repository, model, fill)
+
+
+def _content(manifest: ModelManifest) -> ModelManifest:
+    return manifest.model_copy(update={"version": 0, "published_at_ms": 0, "origin": None})
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

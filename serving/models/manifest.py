@@ -47,6 +47,17 @@ class ParityRecord(_Strict):
     passed: bool
 
 
+class OriginRecord(_Strict):
+    """The entry of a model registry that a version was imported from."""
+
+    # Its address.
+    registry: str
+    name: str
+    version: int
+    # Empty if it was registered without a run.
+    run_id: str
+
+
 class ModelManifest(_Strict):
     """Everything that is known about one published version."""
 
@@ -72,6 +83,8 @@ class ModelManifest(_Strict):
     config: dict[str, Any] = Field(default_factory=dict)
     train_seconds: float
     published_at_ms: int
+    # None if it was built here.
+    origin: OriginRecord | None = None
 
     @property
     def served_sha256(self) -> str:

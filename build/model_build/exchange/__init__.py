@@ -1,0 +1,1 @@
+"""Versions from and for others: MLflow's model registry, a stock Triton's repository."""
