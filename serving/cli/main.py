@@ -21,6 +21,7 @@ COMMANDS = {
     "recommend": LazyCommand("serving.cli.recommend:recommend", "Products for a customer."),
     "status": LazyCommand("serving.cli.status:status", "Deployments, hosts, models, readiness."),
     "autoscale": LazyCommand("serving.cli.autoscale:autoscale", "Replay decisions of scaling."),
+    "ledger": LazyCommand("serving.cli.ledger:ledger", "Which version answered which request."),
     "models": LazyCommand("serving.cli.models:models", "Build and list models."),
 }
 
