@@ -22,6 +22,7 @@ COMMANDS = {
     "status": LazyCommand("serving.cli.status:status", "Deployments, hosts, models, readiness."),
     "autoscale": LazyCommand("serving.cli.autoscale:autoscale", "Replay decisions of scaling."),
     "models": LazyCommand("serving.cli.models:models", "Build, list and promote models."),
+    "ledger": LazyCommand("serving.cli.ledger:ledger", "Which version answered which request."),
 }
 
 

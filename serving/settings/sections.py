@@ -323,3 +323,26 @@ class TelemetrySettings(_Section):
     service_name: str = "cartwright"
     export_delay_ms: Milliseconds = 1000.0
     """Longest time that a finished span waits for its export."""
+
+
+class LedgerSettings(_Section):
+    """Which model versions, artifacts and settings answered which request."""
+
+    enabled: bool = True
+    folder: Path = Path("var/ledger")
+    """Segments of all replicas of this machine."""
+    segment_bytes: Annotated[int, Field(ge=1_048_576, le=1_073_741_824)] = 4_194_304
+    """Size of a segment, allocated beforehand; an entry takes about 65 bytes."""
+    segment_age_s: Positive = 86_400.0
+    """A segment that is older is closed and the next one begun."""
+    max_bytes: Annotated[int, Field(ge=2_097_152)] = 1_073_741_824
+    """Of all segments together; beyond it the oldest are deleted. Those being written stay, so
+    leave room for one a replica and as many more as you want to look back."""
+
+    @model_validator(mode="after")
+    def _room_for_two(self) -> Self:
+        if self.max_bytes < 2 * self.segment_bytes:
+            raise ValueError(
+                f"max_bytes ({self.max_bytes}) is below twice segment_bytes ({self.segment_bytes})"
+            )
+        return self

@@ -23,6 +23,7 @@ from serving.settings.sections import (
     DeadlineSettings,
     DeploymentsSettings,
     DialogueSettings,
+    LedgerSettings,
     LimitSettings,
     ObjectiveSettings,
     PlacementSettings,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     stores: StoreSettings = StoreSettings()
     dialogue: DialogueSettings = DialogueSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    ledger: LedgerSettings = LedgerSettings()
 
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:

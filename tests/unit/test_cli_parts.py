@@ -44,7 +44,7 @@ def test_help_names_every_command_without_importing_one() -> None:
     assert output.strip().endswith("[]")
 
 
-@pytest.mark.parametrize("module", ["ask", "recommend", "status", "models"])
+@pytest.mark.parametrize("module", ["ask", "recommend", "status", "models", "ledger"])
 def test_commands_start_without_ray_or_the_settings(module: str) -> None:
     program = (
         f"import sys, serving.cli.{module};"

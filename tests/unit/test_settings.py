@@ -61,6 +61,10 @@ def test_the_file_can_be_named_by_the_environment(
             "server: {admission: {max_in_flight: 128}}",
             "server.admission.max_in_flight (128) must be below",
         ),
+        (
+            "ledger: {segment_bytes: 4194304, max_bytes: 4194304}",
+            "max_bytes (4194304) is below twice segment_bytes (4194304)",
+        ),
         ("- a\n- b\n", "must be a mapping"),
         ("server: [", "cannot be read"),
     ],

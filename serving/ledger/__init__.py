@@ -1,0 +1,1 @@
+"""Which version, artifact, arm and settings answered which request: append-only and checksummed."""
