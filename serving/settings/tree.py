@@ -26,6 +26,7 @@ from serving.settings.sections import (
     LimitSettings,
     ObjectiveSettings,
     PlacementSettings,
+    RecordingSettings,
     ScalingSettings,
     ServerSettings,
     StoreSettings,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     scaling: ScalingSettings = ScalingSettings()
     stores: StoreSettings = StoreSettings()
     dialogue: DialogueSettings = DialogueSettings()
+    recording: RecordingSettings = RecordingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @model_validator(mode="after")
