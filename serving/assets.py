@@ -178,3 +178,13 @@ def _parse(kind: type[Parsed], values: object, where: str) -> Parsed:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "(file)"
         raise StartupError(f"{where}: {field}: {first['msg']}") from error
+
+
+def read_understanding(version: PublishedVersion) -> tuple[Tokenizer, UnderstandingLabels]:
+    """What one version of `understanding` reads texts and names its classes with.
+
+    Raises:
+        StartupError: a file is missing or does not hold what it should; names it and the field.
+    """
+    labels = _labels(version)
+    return _tokenizer(version, labels.max_length), labels
