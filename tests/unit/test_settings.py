@@ -61,6 +61,11 @@ def test_the_file_can_be_named_by_the_environment(
             "server: {admission: {max_in_flight: 128}}",
             "server.admission.max_in_flight (128) must be below",
         ),
+        (
+            "recording: {max_bytes: 5000}",
+            "max_bytes (5000) is below twice segment_max_bytes (4000000)",
+        ),
+        ("recording: {share: 0}", "recording.share"),
         ("- a\n- b\n", "must be a mapping"),
         ("server: [", "cannot be read"),
     ],
