@@ -127,13 +127,18 @@ def test_a_version_that_is_not_published_is_named_with_those_that_are(tmp_path: 
         published(tmp_path / "nothing", "understanding", (7, 8))
 
 
-def test_the_newest_are_replayed(tmp_path: Path) -> None:
-    folder = recorded(tmp_path, *(f"text {n}" for n in range(10)))
+def test_the_newest_of_all_replicas_are_replayed(tmp_path: Path) -> None:
+    # The segment that began later has older records too.
+    for offset in (0, 1):
+        segments = writer(tmp_path, clock_s=lambda offset=offset: 1_900_000_000.0 + offset)
+        for at_ms in range(offset, 10, 2):
+            segments.append(record(f"text {at_ms}", arrived_at_ms=at_ms).line())
+        segments.close()
     options = ReplayOptions(
-        repository=tmp_path, versions=(1, 2), records=folder, since_ms=None, limit=3, seed=0
+        repository=tmp_path, versions=(1, 2), records=tmp_path, since_ms=None, limit=4, seed=0
     )
     records, problems = read_newest(options)
-    assert [one.text for one in records] == ["text 7", "text 8", "text 9"]
+    assert [one.text for one in records] == ["text 6", "text 7", "text 8", "text 9"]
     assert problems == []
 
 

@@ -1,9 +1,9 @@
 """A replay from its options to its result: reads records, hosts both versions, asks, compares."""
 
+import heapq
 import random
 import tempfile
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,9 +84,13 @@ def read_newest(options: ReplayOptions) -> tuple[list[Record], list[str]]:
         StartupError: the folder cannot be read, or there is no such record.
     """
     recording = Recording(options.records)
-    records = list(
-        deque(recording.records(model=MODEL, since_ms=options.since_ms), maxlen=options.limit)
+    # By arrival: segments of several replicas cover the same time.
+    records = heapq.nlargest(
+        options.limit,
+        recording.records(model=MODEL, since_ms=options.since_ms),
+        key=lambda record: record.arrived_at_ms,
     )
+    records.reverse()
     if not records:
         since = "" if options.since_ms is None else " that arrived since then"
         raise StartupError(
