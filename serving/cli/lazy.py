@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -53,13 +54,19 @@ class LazyGroup(click.Group):
 
 
 class ExtensibleGroup(LazyGroup):
-    """A group that installed packages add commands to, through an entry point group."""
+    """A group that installed packages add commands to, through an entry point group.
+
+    A command's module is imported for the group's help too, so it should import little by itself.
+    """
 
     def __init__(self, *args: Any, entry_point_group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._entry_points: dict[str, EntryPoint] = {
-            point.name: point for point in entry_points(group=entry_point_group)
-        }
+        self._entry_point_group = entry_point_group
+
+    @cached_property
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        """By name; looked up when they are needed, which takes a look at all installed packages."""
+        return {point.name: point for point in entry_points(group=self._entry_point_group)}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, sorted."""

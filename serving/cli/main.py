@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from serving.cli.connection import JSON_KEY, connection_options
-from serving.cli.lazy import LazyCommand, LazyGroup
+from serving.cli.lazy import ExtensibleGroup, LazyCommand
 from serving.errors import CartwrightError, Overloaded, StartupError, Unavailable
 
 EXIT_FAILED = 1
 EXIT_UNREACHABLE = 3
 
+ENTRY_POINT_GROUP = "cartwright.commands"
 COMMANDS = {
     "demo": LazyCommand("serving.cli.demo:demo", "Start, converse, break, recover, stop."),
     "serve": LazyCommand("serving.cli.serve:serve", "Run the whole stack on this machine."),
@@ -26,7 +27,7 @@ COMMANDS = {
 }
 
 
-class _CartwrightGroup(LazyGroup):
+class _CartwrightGroup(ExtensibleGroup):
     """Turns an error of the tree into one line on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -42,7 +43,7 @@ class _CartwrightGroup(LazyGroup):
             ctx.exit(_exit_code(error))
 
 
-@click.group(cls=_CartwrightGroup, lazy_commands=COMMANDS)
+@click.group(cls=_CartwrightGroup, lazy_commands=COMMANDS, entry_point_group=ENTRY_POINT_GROUP)
 @connection_options
 @click.version_option(package_name="cartwright")
 def cartwright(**_options: object) -> None:

@@ -14,6 +14,7 @@ read in `tests/unit/test_recording_masking.py`.
 import hashlib
 import hmac
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,6 +48,16 @@ class Kind(StrEnum):
     NUMBER = "number"
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A stand-in: where it stands, and where in the original what it stands for. Half-open."""
+
+    original_start: int
+    original_end: int
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Masked:
     """A text that tells nobody who wrote it, as far as the rules go."""
@@ -54,6 +65,23 @@ class Masked:
     text: str
     # How many of each kind were replaced.
     found: Counter[Kind]
+    # In the order of the text.
+    replaced: tuple[Replacement, ...]
+
+    def part(self, original_start: int, original_end: int) -> str:
+        """What stands for a span of the original; a stand-in that it touches is there whole."""
+        start, end = original_start, original_end
+        for one in self.replaced:
+            moved = one.end - one.original_end
+            if one.original_end <= original_start:
+                start = original_start + moved
+            elif one.original_start <= original_start:
+                start = one.start
+            if one.original_end < original_end:
+                end = original_end + moved
+            elif one.original_start < original_end:
+                end = one.end
+        return self.text[start:end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +91,13 @@ class _Span:
     kind: Kind
 
 
-_EMAIL = re.compile(r"[\w.+%'-]+(?:@|\s?(?:\(at\)|\[at\])\s?)[\w-]+(?:\.[\w-]+)+")
+# The part before the "@" has 64 characters at most (RFC 5321), which also bounds the search.
+_EMAIL = re.compile(r"[\w.+%'-]{1,64}(?:@|\s?(?:\(at\)|\[at\])\s?)[\w-]+(?:\.[\w-]+)+")
 _CARD = re.compile(r"(?<![\w-])\d(?:[ .-]?\d){12,18}(?![\w-])")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)", re.I)
 _PHONE = re.compile(r"(?<![\w-])(?:\+|00|\()?\d(?:[ ()./-]{0,3}\d){6,14}(?![\w-])")
+# Longest text that it matches.
+_PHONE_BEFORE_CHARS = 40
 _PHONE_BEFORE = re.compile(
     r"(?:phone|mobile|cell|tel|telephone|call(?: me)?|text|whatsapp|fax|reach me|contact)\b"
     r"[^\d+]{0,24}$",
@@ -161,14 +192,24 @@ class Masker:
         spans: list[_Span] = []
         for span in self._found(text):
             # The surest comes first and keeps its place.
-            if all(span.end <= other.start or span.start >= other.end for other in spans):
-                spans.append(span)
-        spans.sort(key=lambda span: span.start)
-        parts, at = [], 0
+            after = bisect_left(spans, span.end, key=lambda other: other.start)
+            if not after or spans[after - 1].end <= span.start:
+                spans.insert(after, span)
+        parts, replaced = [], []
+        # End of what is done: of the original, and of the masked text.
+        at, masked_at = 0, 0
         for span in spans:
-            parts += [text[at : span.start], self._stand_in(text[span.start : span.end], span.kind)]
+            stand_in = self._stand_in(text[span.start : span.end], span.kind)
+            start = masked_at + span.start - at
+            masked_at = start + len(stand_in)
+            parts += [text[at : span.start], stand_in]
+            replaced.append(Replacement(span.start, span.end, start, masked_at))
             at = span.end
-        return Masked(text="".join([*parts, text[at:]]), found=Counter(span.kind for span in spans))
+        return Masked(
+            text="".join([*parts, text[at:]]),
+            found=Counter(span.kind for span in spans),
+            replaced=tuple(replaced),
+        )
 
     def _found(self, text: str) -> Iterator[_Span]:
         for match in _EMAIL.finditer(text):
@@ -219,7 +260,8 @@ def _is_phone(text: str, match: "re.Match[str]") -> bool:
         return False
     written_so = found[0] in "+(" or (found.startswith("00") and digits > 9)
     groups = re.split(r"[ ()./-]+", found.strip("()+"))
-    return written_so or len(groups) >= 3 or bool(_PHONE_BEFORE.search(text[: match.start()]))
+    before = text[max(0, match.start() - _PHONE_BEFORE_CHARS) : match.start()]
+    return written_so or len(groups) >= 3 or bool(_PHONE_BEFORE.search(before))
 
 
 # ---- stand-ins -----------------------------------------------------------------------------------

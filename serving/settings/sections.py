@@ -312,6 +312,37 @@ class DialogueSettings(_Section):
     default_sources: Annotated[int, Field(ge=1)] = 3
 
 
+class RecordingSettings(_Section):
+    """A sample of live requests to the models that read text, masked, for replays. Each replica
+    writes its own segments into one folder below `stores.folder`."""
+
+    enabled: bool = True
+    per_second: Positive = 2.0
+    """Requests that a replica records in a second at most."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the requests that is considered at all; the others are left out by chance."""
+    max_text_chars: Annotated[int, Field(ge=1, le=4096)] = 1000
+    """Longer texts are left out: a text that is cut may hold half of a name, and masking a very
+    long one keeps the replica from its work."""
+    max_waiting: Annotated[int, Field(ge=1)] = 256
+    """Records that may wait to be written; further ones are left out."""
+    segment_max_bytes: Annotated[int, Field(ge=1_000)] = 4_000_000
+    """Compressed size from which a segment is closed."""
+    segment_max_age_s: Positive = 3600.0
+    """Age from which a segment is closed."""
+    max_bytes: Annotated[int, Field(ge=2_000)] = 200_000_000
+    """Size of all segments together; beyond it the oldest are deleted."""
+
+    @model_validator(mode="after")
+    def _holds_two_segments(self) -> Self:
+        if self.max_bytes < 2 * self.segment_max_bytes:
+            raise ValueError(
+                f"max_bytes ({self.max_bytes}) is below twice segment_max_bytes "
+                f"({self.segment_max_bytes})"
+            )
+        return self
+
+
 class TelemetrySettings(_Section):
     """Traces. A request that its caller sampled is traced; others by `sample_ratio`."""
 

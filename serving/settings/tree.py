@@ -27,6 +27,7 @@ from serving.settings.sections import (
     LimitSettings,
     ObjectiveSettings,
     PlacementSettings,
+    RecordingSettings,
     ScalingSettings,
     ServerSettings,
     StoreSettings,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     scaling: ScalingSettings = ScalingSettings()
     stores: StoreSettings = StoreSettings()
     dialogue: DialogueSettings = DialogueSettings()
+    recording: RecordingSettings = RecordingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     ledger: LedgerSettings = LedgerSettings()
 

@@ -13,11 +13,13 @@ The folder follows from its contents alone, so that all hosts of a machine share
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from serving.errors import StartupError
+from serving.models.manifest import ModelManifest
 from serving.models.repository import ModelRepository, PublishedVersion
 from serving.models.version import ModelVersion
 
@@ -86,19 +88,27 @@ class ServedRepository:
         return name
 
 
+def config_of_version(config: Any, manifest: ModelManifest, name: str) -> Any:
+    """Makes a model's configuration one version's: its name, and outputs as that version has them.
+
+    Versions may differ in the number of classes that they know.
+    """
+    config.name = name
+    dims = {output.name: output.dims for output in manifest.outputs}
+    for output in config.output:
+        if output.name in dims:
+            output.dims[:] = dims[output.name]
+    return config
+
+
 def _config(path: Path, version: PublishedVersion, name: str) -> str:
-    """The model's configuration for one version: later ones may know more classes."""
+    """The text of the model's configuration for one version."""
     try:
         config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     except (OSError, ValueError, text_format.ParseError) as error:
         reason = " ".join(str(error).split())
         raise StartupError(f"{path}: Triton's configuration cannot be read: {reason}") from error
-    config.name = name
-    dims = {output.name: output.dims for output in version.manifest.outputs}
-    for output in config.output:
-        if output.name in dims:
-            output.dims[:] = dims[output.name]
-    return text_format.MessageToString(config)
+    return text_format.MessageToString(config_of_version(config, version.manifest, name))
 
 
 def _unusable(path: Path, error: OSError) -> StartupError:

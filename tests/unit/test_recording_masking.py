@@ -1,6 +1,7 @@
 """Masking: what must go, what must stay, and that stand-ins are consistent."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -131,6 +132,57 @@ def test_several_in_one_text_are_all_found() -> None:
     }
     for secret in ("Anna", "Schmidt", "88123", "Oak", "anna@", "010 9999"):
         assert secret not in masked.text
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "stand_in"),
+    [
+        # Alone, none of them would be taken for what it is.
+        ("my name is anna schmidt and i want a refund", "anna schmidt", "[a-z]+ [a-z]+"),
+        ("phone 5558675309 any time", "5558675309", r"\d{10}"),
+        ("anna@example.org: where is order 12345?", "12345", r"\d{5}"),
+        ("order 12345 in blue", "blue", "blue"),
+        # A part of what was masked stands for the whole of it.
+        ("refund to DE89 3704 0044 0532 0130 00 now", "3704", r"[A-Z]{2}\d\d( [\dA-Z]{4}){4} \d\d"),
+        ("to 14 Oak Road please", "Road please", r"\d+ \w+ Street please"),
+    ],
+)
+def test_a_part_of_the_original_is_found_in_the_masked_text(
+    text: str, part: str, stand_in: str
+) -> None:
+    start = text.index(part)
+    found = MASKER.mask(text).part(start, start + len(part))
+    assert re.fullmatch(stand_in, found)
+    assert found == part or part not in found
+
+
+@given(st.text(max_size=60), st.data())
+def test_parts_joined_are_the_whole(text: str, data: st.DataObject) -> None:
+    masked = MASKER.mask(text + " order 12345, anna@example.org")
+    length = len(text) + 30
+    # Not through a stand-in: both parts would have it.
+    at = data.draw(st.integers(0, length))
+    if all(not one.original_start < at < one.original_end for one in masked.replaced):
+        assert masked.part(0, at) + masked.part(at, length) == masked.text
+    assert masked.part(at, at) == "" or any(
+        one.original_start <= at < one.original_end for one in masked.replaced
+    )
+
+
+def test_a_very_long_word_is_no_trouble() -> None:
+    # Four times the length takes about four times as long and not sixteen times.
+    short, long = (_seconds("a." * length) for length in (500, 2000))
+    assert long < 10 * short
+
+
+def _seconds(text: str) -> float:
+    """The shortest of several times."""
+    times = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        MASKER.mask(text)
+        times.append(time.perf_counter() - began_s)
+    return min(times)
 
 
 @given(st.text(max_size=200))

@@ -65,6 +65,11 @@ def test_the_file_can_be_named_by_the_environment(
             "ledger: {segment_bytes: 4194304, max_bytes: 4194304}",
             "max_bytes (4194304) is below twice segment_bytes (4194304)",
         ),
+        (
+            "recording: {max_bytes: 5000}",
+            "max_bytes (5000) is below twice segment_max_bytes (4000000)",
+        ),
+        ("recording: {share: 0}", "recording.share"),
         ("- a\n- b\n", "must be a mapping"),
         ("server: [", "cannot be read"),
     ],

@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from model_build.serving_profile import TunedHosting
 from model_build.spec import ModelSpec
+from model_build.trial_server import launch_trial_server
 from model_build.triton_config import FILE_NAME, config_of
 from model_build.tune.figures import Look
 from model_build.tune.host import PointFailed
@@ -29,14 +30,11 @@ from model_build.tune.schedule import LEAD_IN_S
 from serving.errors import ModelContractViolated, StartupError
 from serving.models.repository import PublishedVersion
 from serving.settings import TritonSettings
-from serving.triton.command import free_ports
 from serving.triton.control import ProbeFailed
-from serving.triton.installation import prepare_installation
-from serving.triton.server import PortTaken, Server
+from serving.triton.server import Server
 from serving.triton.tensors import TensorContract
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
-_LAUNCHES = 5
 _LOAD_TIMEOUT_S = 120.0
 _CALL_TIMEOUT_S = 30.0
 # Of the memory that is free at first, so much is filled with idle points.
@@ -285,7 +283,7 @@ async def open_host(
     models = scratch / "models"
     models.mkdir()
     await asyncio.to_thread(version.verify)
-    server = await _launch(settings, scratch, models)
+    server = await launch_trial_server(settings, scratch, models, "tune")
     try:
         host = TrialHost(server, models, spec, version, bodies, memory_share)
         try:
@@ -295,24 +293,6 @@ async def open_host(
     finally:
         # Nothing is under way that could be lost, and a tidy end takes a second an instance.
         await server.discard()
-
-
-async def _launch(settings: TritonSettings, scratch: Path, models: Path) -> Server:
-    installation = await asyncio.to_thread(prepare_installation, settings)
-    for attempt in range(_LAUNCHES):
-        try:
-            return await Server.launch(
-                installation=installation,
-                repository=models,
-                host_id="tune",
-                log=scratch / "tritonserver.log",
-                telemetry=None,
-                ports=free_ports(),
-            )
-        except PortTaken:
-            if attempt == _LAUNCHES - 1:
-                raise
-    raise AssertionError("unreachable")
 
 
 def _cpu_s(processes: Sequence[psutil.Process]) -> float:
