@@ -28,6 +28,7 @@ from serving.coalescing.coalescer import Call, Coalescer
 from serving.deadline import Deadline
 from serving.errors import FailedPrecondition, Internal, Overloaded, Unavailable
 from serving.ingress.agent import Ingress
+from serving.ingress.books import open_books
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
 from serving.ingress.servicers import serve_directly
@@ -134,7 +135,8 @@ class AgentIngress(Ingress):
             replica.client.in_flight,
         )
         health = Health(settings.triton.models, replica.router.can_answer)
-        super().__init__(settings, pipelines, view, health, replica.admin())
+        books = await asyncio.to_thread(open_books, settings, replica.models.opened)
+        super().__init__(settings, pipelines, view, health, replica.admin(), books)
         if settings.server.direct_calls:
             serve_directly(self)
         self._embedding = asyncio.ensure_future(_keep_embedding(pipelines.knowledge.embed_missing))
@@ -143,6 +145,7 @@ class AgentIngress(Ingress):
                 lambda: [
                     *coalescer_readings(self._replica.client.stats()),
                     *admission_readings(self.admission.stats()),
+                    *books.readings(),
                 ],
                 RaySink(),
             )
@@ -164,6 +167,8 @@ class AgentIngress(Ingress):
             telling.cancel()
         if hasattr(self, "_replica"):
             await self._replica.close()
+        if hasattr(self, "_books") and self._books is not None:
+            await self._books.close()
 
 
 class StepDeployment:

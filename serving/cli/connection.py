@@ -1,6 +1,6 @@
 """Options that every calling command takes: before or after its name, the nearer one wins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -43,13 +43,13 @@ class Connection:
         """A client with one connection: a command makes one call at a time."""
         return CommerceClient(self.address, channels=1)
 
-    def admin_client(self) -> CommerceClient:
-        """The same for changing models: with the admin's token.
+    def admin_client(self, versions: Mapping[str, int] | None = None) -> CommerceClient:
+        """The same with the admin's token: to change models, or to ask certain versions of them.
 
         Raises:
             StartupError: the run file or the settings cannot be read.
         """
-        return CommerceClient(self.address, channels=1, token=_admin_token())
+        return CommerceClient(self.address, channels=1, token=_admin_token(), versions=versions)
 
 
 def connection_options(command: Command) -> Command:

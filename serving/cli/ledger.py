@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from serving.cli.document import print_document
+from serving.cli.lazy import LazyCommand, LazyGroup
 from serving.cli.ledger_options import ledger_options, opened
 from serving.cli.moments import moment_ms, utc
 from serving.errors import InvalidRequest, NotFound
@@ -19,8 +20,14 @@ from serving.ledger.entry import Entry
 from serving.ledger.marks import Loss
 from serving.ledger.reader import LedgerReader
 
+COMMANDS = {
+    "what-if": LazyCommand(
+        "serving.cli.ledger_what_if:what_if_command", "Show what another version would answer."
+    )
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, lazy_commands=COMMANDS)
 def ledger() -> None:
     """Look up which version answered which request.
 

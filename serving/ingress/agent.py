@@ -16,6 +16,7 @@ from serving.context import RequestContext
 from serving.errors import CartwrightError, Overloaded
 from serving.ingress import decode, encode
 from serving.ingress.admission import PRIORITIES, Admission
+from serving.ingress.books import Books
 from serving.ingress.call import Method, server_stream, unary
 from serving.ingress.health import AGENT, EVENTS, KNOWLEDGE, Health
 from serving.ingress.models import ModelsView
@@ -25,6 +26,8 @@ from serving.ingress.watch import watch
 from serving.pipelines.turn import TurnOutcome
 from serving.protos import commerce_pb2 as pb
 from serving.settings import Settings
+from serving.steps.understand import MODEL as UNDERSTANDING
+from serving.types import Understanding
 from serving.versions.admin import ModelAdmin
 
 
@@ -38,8 +41,10 @@ class Ingress(ModelsMethods):
         models: ModelsView,
         health: Health,
         admin: ModelAdmin,
+        books: Books | None = None,
     ) -> None:
         super().__init__(settings, models, admin)
+        self._books = books
         self._limits = settings.limits
         self._dialogue = settings.dialogue
         self._pipelines = pipelines
@@ -60,6 +65,7 @@ class Ingress(ModelsMethods):
                 priority=PRIORITIES[f"/{service}/{name}"],
                 admission=self.admission,
                 admin_token=settings.server.token(),
+                books=books,
             )
 
         converse = (deadlines.converse_ms, objectives.converse_ms)
@@ -95,6 +101,7 @@ class Ingress(ModelsMethods):
             turn = decode.turn(request, self._limits, self._dialogue)
             context.customer = turn.customer_id or turn.session_id
             outcome = await self._pipelines.converse(turn, context)
+            self._keep("Converse", turn.text, outcome.understanding, context)
             return encode.turn(outcome, context.report())
 
         return await unary(self._converse, request, grpc_context, work, pb.ConverseReply)
@@ -112,6 +119,7 @@ class Ingress(ModelsMethods):
             async with aclosing(watch(run)) as events:
                 async for told in events:
                     if isinstance(told, TurnOutcome):
+                        self._keep("ConverseStream", turn.text, told.understanding, context)
                         yield pb.ConverseEvent(done=encode.turn(told, context.report()))
                     else:
                         yield encode.turn_event(told)
@@ -129,6 +137,7 @@ class Ingress(ModelsMethods):
         async def work(context: RequestContext) -> pb.UnderstandReply:
             text = decode.text("text", request.text, self._limits.max_text_chars)
             understanding = await self._pipelines.understand(text, context)
+            self._keep("Understand", text, understanding, context)
             return pb.UnderstandReply(
                 understanding=encode.understanding(understanding),
                 meta=encode.meta(context.report()),
@@ -181,6 +190,16 @@ class Ingress(ModelsMethods):
             )
 
         return await unary(self._decide, request, grpc_context, work, pb.DecideReply)
+
+    def _keep(
+        self,
+        method: str,
+        text: str,
+        understanding: Understanding | None,
+        context: RequestContext,
+    ) -> None:
+        if self._books is not None:
+            self._books.read(method, UNDERSTANDING, text, understanding, context)
 
     # ---- Events ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from serving.deadline import Deadline
 from serving.errors import DeadlineExceeded, InvalidRequest
 from serving.ingress.admission import Admission, Priority
 from serving.ingress.authorization import pinned_versions
+from serving.ingress.books import Books
 from serving.ingress.servicers import Undecodable
 from serving.ingress.status import GrpcContext, answer_with_error, tell_limit
 from serving.telemetry.spans import arriving_trace, request_span, server_span
@@ -39,6 +40,8 @@ class Method:
     admission: Admission | None = None
     # Of those who may ask for versions of models by number; "" for nobody.
     admin_token: str = ""
+    # None: calls are not entered in the ledger (health, status).
+    books: Books | None = None
 
 
 class _Accepted:
@@ -91,13 +94,19 @@ class _Accepted:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        latency_ms = (time.monotonic() - self._began_s) * 1000.0
         if self._method.admission is not None:
-            latency_ms = (time.monotonic() - self._began_s) * 1000.0
             self._method.admission.leave(latency_ms, self._method.objective_ms)
+        outcome = error
         try:
             self._limit.__exit__(kind, error, traceback)
         except TimeoutError as late:
-            raise DeadlineExceeded("the deadline passed while the request was served") from late
+            outcome = DeadlineExceeded("the deadline passed while the request was served")
+            raise outcome from late
+        finally:
+            # Before the reply leaves: what a customer reads stands in the ledger.
+            if self._method.books is not None:
+                self._method.books.answered(self._method.name, self._context, outcome, latency_ms)
 
 
 async def unary(

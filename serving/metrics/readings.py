@@ -12,7 +12,9 @@ from typing import Literal, Protocol
 
 from serving.coalescing.coalescer import CoalescerStats
 from serving.ingress.admission import AdmissionStats
+from serving.ledger.writer import LedgerStats
 from serving.models.version import ModelVersion
+from serving.recording.recorder import RecorderStats
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +96,24 @@ def admission_readings(stats: AdmissionStats) -> list[Reading]:
             _counter("requests_refused_total", "Requests shed.", n, (("priority", p.lower()),))
             for p, n in stats.refused.items()
         ),
+    ]
+
+
+def ledger_readings(stats: LedgerStats) -> list[Reading]:
+    """Of the ledger: answers that stand in it, and those that could not be written."""
+    return [
+        _counter("ledger_entries_total", "Answers in the ledger.", stats.written),
+        _counter("ledger_entries_lost_total", "Answers that it lacks.", stats.lost),
+    ]
+
+
+def recorder_readings(stats: RecorderStats) -> list[Reading]:
+    """Of the recorder: what it was offered, what it wrote, and what it left out."""
+    return [
+        _counter("recorder_offered_total", "Requests offered.", stats.offered),
+        _counter("recorder_written_total", "Requests recorded.", stats.written),
+        _counter("recorder_dropped_total", "Left out: the queue was full.", stats.dropped),
+        _counter("recorder_disk_errors_total", "Writes that failed.", stats.disk_errors),
     ]
 
 
