@@ -43,6 +43,8 @@ from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServe
 from serving.triton.demand import Demand, keep_telling
 from serving.triton.discovery import HostRecord, HostRegistry, HostState
 from serving.triton.replica import ModelHostReplica
+from serving.versions.hold import keep_releasing
+from serving.versions.store import FILE_NAME, VersionStore
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +153,13 @@ class AgentIngress(Ingress):
             )
         )
         self._telling = _keep_telling(settings, self._replica)
+        self._releasing = asyncio.ensure_future(
+            keep_releasing(
+                replica.versions.entries,
+                VersionStore(settings.stores.folder / FILE_NAME),
+                settings.versions.hold_s,
+            )
+        )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve when the deployment is scaled: what its rules know of a replica."""
@@ -162,6 +171,7 @@ class AgentIngress(Ingress):
         if hasattr(self, "_publishing"):
             self._embedding.cancel()
             self._publishing.cancel()
+            self._releasing.cancel()
         telling = getattr(self, "_telling", None)
         if telling is not None:
             telling.cancel()

@@ -91,6 +91,11 @@ class ModelManifest(_Strict):
         """Digest of the artifact that Triton serves; "" for a manifest that lists none."""
         return next((a.sha256 for a in self.artifacts if a.kind == self.served_artifact), "")
 
+    @property
+    def served_bytes(self) -> int:
+        """Size of the artifact that Triton serves; 0 for a manifest that lists none."""
+        return next((a.size_bytes for a in self.artifacts if a.kind == self.served_artifact), 0)
+
     @classmethod
     def read(cls, version_folder: Path) -> "ModelManifest":
         """Reads `manifest.json` of a version folder.

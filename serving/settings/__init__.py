@@ -16,6 +16,7 @@ from serving.settings.sections import (
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
+    VersionsSettings,
 )
 from serving.settings.tree import (
     CONFIG_VARIABLE,
@@ -45,6 +46,7 @@ __all__ = [
     "StoreSettings",
     "TelemetrySettings",
     "TritonSettings",
+    "VersionsSettings",
     "child_environment",
     "export_environment",
     "load_settings",

@@ -219,6 +219,8 @@ class TritonSettings(_Section):
     """From the start of the process until every model is ready."""
     probe_period_s: Positive = 1.0
     """How often readiness is looked at."""
+    memory_reserve_mib: Annotated[int, Field(ge=0)] = 256
+    """Memory that has to stay free when a further version of a model is loaded."""
     unload_after_s: Positive = 5.0
     """How long a version stays loaded that is not wanted any more; longer than any call takes."""
     restart_backoff_s: Positive = 0.5
@@ -354,6 +356,14 @@ class TelemetrySettings(_Section):
     service_name: str = "cartwright"
     export_delay_ms: Milliseconds = 1000.0
     """Longest time that a finished span waits for its export."""
+
+
+class VersionsSettings(_Section):
+    """Versions of models; the line-ups lie in `stores.folder`."""
+
+    hold_s: Positive = 3600.0
+    """How long the previous version stays loaded after the last step, so that a rollback only moves
+    traffic; then it is released."""
 
 
 class LedgerSettings(_Section):

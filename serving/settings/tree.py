@@ -33,6 +33,7 @@ from serving.settings.sections import (
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
+    VersionsSettings,
 )
 
 ENV_PREFIX = "CARTWRIGHT_"
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     dialogue: DialogueSettings = DialogueSettings()
     recording: RecordingSettings = RecordingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    versions: VersionsSettings = VersionsSettings()
     ledger: LedgerSettings = LedgerSettings()
 
     @model_validator(mode="after")

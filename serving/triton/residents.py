@@ -15,6 +15,7 @@ from serving.models.repository import ModelRepository
 from serving.models.version import ModelVersion
 from serving.settings import TritonSettings
 from serving.triton.control import LoadRefused
+from serving.triton.memory import free_bytes, memory_of, shortage
 from serving.triton.served import ServedRepository, served_name
 from serving.triton.server import Server
 from serving.triton.verification import VerifiedModels
@@ -81,7 +82,7 @@ class Residents:
             ProbeFailed: the server does not answer.
         """
         wanted = await self._read_wanted()
-        await self._load(server, sorted(wanted - ready))
+        await self._load(server, sorted(wanted - ready), ready)
         await self._unload(server, ready - wanted)
 
     async def _read_wanted(self) -> frozenset[ModelVersion]:
@@ -105,13 +106,15 @@ class Residents:
                 self._note(name, f"model {name}: no version is live")
         return self._last
 
-    async def _load(self, server: Server, missing: Sequence[ModelVersion]) -> None:
+    async def _load(
+        self, server: Server, missing: Sequence[ModelVersion], ready: frozenset[ModelVersion]
+    ) -> None:
         now_s = asyncio.get_running_loop().time()
         due = [v for v in missing if v not in self._failed or self._failed[v][1] <= now_s]
         if not due:
             return
         outcomes = await asyncio.gather(
-            *(self._load_one(server, version) for version in due),
+            *(self._load_one(server, version, ready) for version in due),
             return_exceptions=True,
         )
         server.stubs.look()
@@ -125,12 +128,30 @@ class Residents:
             else:
                 raise outcome
 
-    async def _load_one(self, server: Server, version: ModelVersion) -> None:
+    async def _load_one(
+        self, server: Server, version: ModelVersion, ready: frozenset[ModelVersion]
+    ) -> None:
         name = await asyncio.to_thread(self._prepare, version)
+        loaded = [other for other in ready if other.model == version.model]
+        if loaded:
+            self._require_memory(server, version, loaded[0])
         try:
             await server.control.load(name, self._settings.start_timeout_s)
         except LoadRefused as error:
             raise StartupError(f"model {version}: Triton cannot load it: {error}") from error
+
+    def _require_memory(self, server: Server, version: ModelVersion, like: ModelVersion) -> None:
+        """Refuses a version that does not fit beside one of the same model.
+
+        Raises:
+            StartupError: there is too little memory; says how much.
+        """
+        taken = memory_of(server.stubs.processes(served_name(like)))
+        sizes = [self._models.version(*v).manifest.served_bytes for v in (version, like)]
+        needed = round(taken * sizes[0] / sizes[1]) if sizes[1] else taken
+        short = shortage(needed, free_bytes(), self._settings.memory_reserve_mib * 2**20)
+        if short is not None:
+            raise StartupError(f"model {version}: not loaded: {short}")
 
     def _prepare(self, version: ModelVersion) -> str:
         self._verified.verify(version)

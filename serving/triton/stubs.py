@@ -28,6 +28,10 @@ class StubWatch:
                     if model:
                         self._models[child.pid] = model
 
+    def processes(self, model: str) -> list[int]:
+        """Process ids of a model's stubs, as of the last `look`."""
+        return [pid for pid, name in self._models.items() if name == model]
+
     def dead(self) -> set[str]:
         """Models that lost a stub since the last `look`; names each loss once.
 

@@ -14,7 +14,7 @@ import pytest
 from serving.errors import StartupError, Unavailable
 from serving.models.manifest import ArtifactRecord, ModelManifest, sha256_of
 from serving.models.repository import ModelRepository
-from serving.settings import Settings, StoresSettings
+from serving.settings import Settings, StoreSettings
 from serving.triton.command import Ports, free_ports
 from serving.triton.discovery import HostState
 from serving.triton.installation import prepare_installation
@@ -243,7 +243,7 @@ async def test_a_replica_is_healthy_until_its_host_cannot_be_brought_back(bench:
     # A program that can be broken and mended.
     wrapped = program(bench, real)
     settings = bench.settings(backend_directory=str(installation.backend_directory), **wrapped)
-    stores = StoresSettings(folder=bench.folder / "state")
+    stores = StoreSettings(folder=bench.folder / "state")
     adopt_newest(
         VersionStore(stores.folder / FILE_NAME),
         ModelRepository(settings.model_repository),
