@@ -33,7 +33,12 @@ from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
 from serving.ingress.servicers import serve_directly
 from serving.metrics.ray_sink import RaySink
-from serving.metrics.readings import admission_readings, coalescer_readings, keep_publishing
+from serving.metrics.readings import (
+    admission_readings,
+    coalescer_readings,
+    keep_publishing,
+    shadow_readings,
+)
 from serving.replica import Replica, open_replica
 from serving.scaling.observation import IN_FLIGHT
 from serving.scaling.ray_options import host_replicas, pipeline_replicas
@@ -148,6 +153,7 @@ class AgentIngress(Ingress):
                     *coalescer_readings(self._replica.client.stats()),
                     *admission_readings(self.admission.stats()),
                     *books.readings(),
+                    *shadow_readings(replica.shadows.stats()),
                 ],
                 RaySink(),
             )

@@ -42,6 +42,7 @@ from serving.steps.understand import Understand, UnderstandInput
 from serving.stores.protocols import HistoryStore, KnowledgeStore, SessionStore, ShopStore
 from serving.types import Decision, Passage, Understanding
 from serving.versions.routing import Router
+from serving.versions.shadow import Shadows
 from serving.versions.step import VersionedStep
 
 
@@ -116,26 +117,33 @@ class Clients(Protocol):
 class ModelSteps:
     """The steps that ask models, each over every version that is open."""
 
-    def __init__(self, router: Router, clients: Clients, stores: Stores) -> None:
+    def __init__(
+        self, router: Router, clients: Clients, stores: Stores, shadows: Shadows | None = None
+    ) -> None:
         """Opens no version yet, and reads nothing.
 
         Args:
             router: chooses the version for each request.
             clients: of the versions.
             stores: what the steps look things up in.
+            shadows: asks shadows behind the real answers; None for never.
         """
         self._clients = clients
         self._catalogue = Catalogue(stores.shop)
         self._open: dict[ModelVersion, ModelAssets] = {}
         self._understand: VersionedStep[UnderstandInput, Understanding] = VersionedStep(
-            "understanding", router
+            "understanding", router, shadows
         )
-        self._encode: VersionedStep[EncodeInput, Embeddings] = VersionedStep("encoder", router)
+        self._encode: VersionedStep[EncodeInput, Embeddings] = VersionedStep(
+            "encoder", router, shadows
+        )
         self._generate_candidates: VersionedStep[GenerateCandidatesInput, Candidates] = (
-            VersionedStep("candidates", router)
+            VersionedStep("candidates", router, shadows)
         )
-        self._rank: VersionedStep[RankInput, Ranking] = VersionedStep("ranker", router)
-        self._decide: VersionedStep[DecideInput, Decision] = VersionedStep("decision", router)
+        self._rank: VersionedStep[RankInput, Ranking] = VersionedStep("ranker", router, shadows)
+        self._decide: VersionedStep[DecideInput, Decision] = VersionedStep(
+            "decision", router, shadows
+        )
         self.steps = Steps(
             understand=self._understand,
             encode=self._encode,

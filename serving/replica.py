@@ -27,6 +27,7 @@ from serving.triton.discovery import Changes, HostDirectory, StaticHosts
 from serving.versions.admin import ModelAdmin
 from serving.versions.follower import VersionFollower
 from serving.versions.routing import Router
+from serving.versions.shadow import Shadows
 from serving.versions.store import FILE_NAME, VersionStore
 
 _GARBAGE_THRESHOLDS = (20_000, 20, 50)
@@ -45,6 +46,7 @@ class Replica:
     router: Router
     models: ModelSteps
     versions: VersionFollower
+    shadows: Shadows
     _opened: AsyncExitStack
 
     def pipelines(self, elsewhere: Mapping[str, Step[Any, Any]]) -> Pipelines:
@@ -117,7 +119,12 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         client = TritonModelClient(directory, settings.triton.coalescing)
         opened.push_async_callback(client.close)
         router = Router(lambda v: v in models.opened() and bool(directory.hosts_with(v)))
-        models = ModelSteps(router, _Clients(client, settings.triton.remembered_texts), stores)
+        shadows = Shadows(lambda: any(one.waiting for one in client.stats().values()))
+        shadows.start()
+        opened.push_async_callback(shadows.close)
+        models = ModelSteps(
+            router, _Clients(client, settings.triton.remembered_texts), stores, shadows
+        )
         watch = VersionStore(settings.stores.folder / FILE_NAME).watch()
         opened.callback(watch.close)
         versions = VersionFollower(
@@ -142,6 +149,7 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
             router=router,
             models=models,
             versions=versions,
+            shadows=shadows,
             _opened=opened.pop_all(),
         )
     raise AssertionError("the block above returns or raises")

@@ -22,6 +22,8 @@ COMMANDS = {
         "history": "Steps that were taken with a model.",
     }.items()
 }
+COMMANDS["traffic"] = LazyCommand("serving.cli.traffic:traffic", "Which versions answered calls.")
+COMMANDS["diff"] = LazyCommand("serving.cli.version_diff:diff", "How two versions differ.")
 
 
 @click.group(cls=ExtensibleGroup, entry_point_group=ENTRY_POINT_GROUP, lazy_commands=COMMANDS)

@@ -15,6 +15,7 @@ from serving.ingress.admission import AdmissionStats
 from serving.ledger.writer import LedgerStats
 from serving.models.version import ModelVersion
 from serving.recording.recorder import RecorderStats
+from serving.versions.shadow import ShadowStats
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +116,22 @@ def recorder_readings(stats: RecorderStats) -> list[Reading]:
         _counter("recorder_dropped_total", "Left out: the queue was full.", stats.dropped),
         _counter("recorder_disk_errors_total", "Writes that failed.", stats.disk_errors),
     ]
+
+
+def shadow_readings(stats: Mapping[tuple[str, int], ShadowStats]) -> list[Reading]:
+    """Of shadow calls, by candidate: how often it was asked, disagreed, failed or was left out."""
+    readings = []
+    for (model, version), one in stats.items():
+        tags = (("model", model), ("version", str(version)))
+        readings += [
+            _counter("shadow_calls_total", "Shadow calls answered.", one.asked, tags),
+            _counter("shadow_disagreements_total", "Other answers.", one.disagreed, tags),
+            _counter("shadow_failures_total", "Shadow calls that failed.", one.failed, tags),
+            _counter("shadow_dropped_total", "Left out for want of room.", one.dropped, tags),
+            _counter("shadow_seconds_total", "Of the candidate.", one.candidate_ms / 1000.0, tags),
+            _counter("shadow_live_seconds_total", "Beside it.", one.live_ms / 1000.0, tags),
+        ]
+    return readings
 
 
 async def keep_publishing(

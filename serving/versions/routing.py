@@ -26,10 +26,23 @@ class Router:
         """
         self._is_ready = is_ready
         self._lineups: Mapping[str, Lineup] = {}
+        self._shadows: Mapping[str, int] = {}
 
     def follow(self, lineups: Mapping[str, Lineup]) -> None:
         """Takes new line-ups; requests that have chosen already keep to their choice."""
         self._lineups = dict(lineups)
+        self._shadows = {
+            model: lineup.candidate
+            for model, lineup in lineups.items()
+            if lineup.candidate is not None and not lineup.canary_percent
+        }
+
+    def shadow_of(self, model: str, choice: Choice) -> int | None:
+        """The version that is to be asked as well when the live one has answered; None for none."""
+        version = self._shadows.get(model)
+        if version is None or choice.arm is not Arm.LIVE:
+            return None
+        return version if self._is_ready(ModelVersion(model, version)) else None
 
     def lineups(self) -> Mapping[str, Lineup]:
         """By model, as they were last told."""

@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
-from model_build.exchange.export_command import export_command
-from model_build.exchange.import_command import import_command
-from serving.cli.main import COMMANDS, _CartwrightGroup
+from serving.cli.main import cartwright
 from tests.fakes.mlflow import FakeMlflow
 from tests.small_versions import publish_decision
 
@@ -46,18 +43,9 @@ def server(repository: Path) -> Iterator[FakeMlflow]:
         yield fake
 
 
-@click.group(cls=_CartwrightGroup, lazy_commands=COMMANDS)
-def exchange() -> None:
-    """The commands, whether or not this installation knows their entry points yet."""
-
-
-exchange.add_command(import_command)
-exchange.add_command(export_command)
-
-
 def call(*arguments: object, environment: dict[str, str] | None = None) -> Result:
     runner = CliRunner(env={**CLEAN, **(environment or {})})
-    result = runner.invoke(exchange, [str(argument) for argument in arguments])
+    result = runner.invoke(cartwright, ["models", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
