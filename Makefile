@@ -9,10 +9,10 @@ INSTALLED := $(VENV)/.installed
 DATA ?=
 DATA_OPTION := $(if $(DATA),--data "$(DATA)",)
 
-.PHONY: help install demo serve test unit check format stubs config models bench load loadweb lock clean
+.PHONY: help install demo serve test unit check format stubs config models bench promote-drill load loadweb lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -54,6 +54,9 @@ config: $(INSTALLED) ## generate config.pbtxt of every model from its spec
 
 bench: $(INSTALLED) models ## measure everything beside the bare model, about half an hour
 	$(BIN)/python loadtest/bench run --markdown docs/performance.md --plots docs/performance
+
+promote-drill: $(INSTALLED) models ## promote and roll back a model twenty times under load
+	$(BIN)/python -m loadtest.drill --json var/drill/drill.json
 
 load: $(INSTALLED) ## load the running stack of this folder (`make serve`) for a minute
 	$(BIN)/python -m loadtest --model users --shape soak --level 20 --ramp-s 3 --hold-s 22 --think-scale 0.5 --thresholds loadtest/thresholds.yaml --out var/load/users

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
 import uvloop
 
 from loadtest.bench.wire import OK, Channel, spread
-from loadtest.bench.workloads import CHECKS, DEADLINE_MS, TURNS, Workload
+from loadtest.bench.workloads import CHECKS, DEADLINE_MS, TURNS, Workload, versions_of
 
 _REFUSED = "RESOURCE_EXHAUSTED"
 # A refused caller waits so long, as a client would.
@@ -52,6 +52,19 @@ class Load:
     first: int = 0
     # Tells the conversations of one load from another's.
     run: str = ""
+    # Whether every answer is told by itself, with the versions that gave it.
+    each: bool = False
+
+
+class Answer(NamedTuple):
+    """One reply that came back well."""
+
+    # When it was due to be asked, Unix time.
+    at_s: float
+    latency_ms: float
+    # (model, version, arm) of every model that had a part in it.
+    versions: tuple[tuple[str, int, str], ...]
+    degraded: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +91,8 @@ class Outcome:
     first_error: str
     # Message after the last one that was sent.
     next: int
+    # In the order in which they came; () unless asked for.
+    answers: tuple[Answer, ...] = ()
 
 
 class LoadGenerator:
@@ -169,6 +184,8 @@ class _Run:
     latencies_s: list[float] = field(default_factory=list)
     refusals_s: list[float] = field(default_factory=list)
     replies: list[tuple[int, bytes]] = field(default_factory=list)
+    # Of each reply, on the clock of `time.perf_counter`.
+    sent_s: list[float] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
     first_error: str = ""
 
@@ -257,6 +274,7 @@ class _Run:
             self.statuses[status] = self.statuses.get(status, 0) + 1
             if status == OK:
                 self.latencies_s.append(now_s - caller.sent_s)
+                self.sent_s.append(caller.sent_s)
                 self.replies.append((caller.message, content))
             elif status == _REFUSED_CODE:
                 self.refusals_s.append(now_s - caller.sent_s)
@@ -309,6 +327,16 @@ class _Run:
             cpu_s=used_s,
             first_error=self.first_error,
             next=next(self.numbers),
+            answers=self._answers() if self.load.each else (),
+        )
+
+    def _answers(self) -> tuple[Answer, ...]:
+        unix_s = time.time() - time.perf_counter()
+        return tuple(
+            Answer(unix_s + sent_s, latency_s * 1000.0, *versions_of(self.load.workload, reply))
+            for sent_s, latency_s, (_, reply) in zip(
+                self.sent_s, self.latencies_s, self.replies, strict=True
+            )
         )
 
 

@@ -102,6 +102,13 @@ def _of(method: Method[Any, Any], requests: Sequence[Any], check: str, **more: A
     )
 
 
+def versions_of(workload: Workload, reply: bytes) -> tuple[tuple[tuple[str, int, str], ...], bool]:
+    """(model, version, arm) of every model behind a reply, and whether it is degraded."""
+    meta = _REPLIES[workload.check].FromString(reply).meta
+    used = tuple((one.model, one.version, one.arm) for one in meta.model_versions)
+    return used, bool(meta.degraded)
+
+
 def _check_understand(reply: bytes, expected: Any) -> Verdict:
     parsed = pb.UnderstandReply.FromString(reply)
     intent = parsed.understanding.intent
@@ -142,6 +149,12 @@ def _check_tensors(reply: bytes, expected: Any) -> Verdict:
     return Verdict(False, any(logits[row].argmax() != index for row, index in expected.items()))
 
 
+_REPLIES: dict[str, Any] = {
+    "understand": pb.UnderstandReply,
+    "answer": pb.AnswerReply,
+    "recommend": pb.RecommendReply,
+    "converse": pb.ConverseReply,
+}
 CHECKS: dict[str, Callable[[bytes, Any], Verdict]] = {
     "understand": _check_understand,
     "answer": _check_answer,

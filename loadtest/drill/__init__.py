@@ -1,0 +1,1 @@
+"""The promotion drill: versions go live and back under load, again and again."""

@@ -1,0 +1,240 @@
+"""Runs a drill: a stack, a load at a share of its peak, and switches back and forth."""
+
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from loadtest.bench import workloads
+from loadtest.bench.load import Answer, Load, LoadGenerator, Outcome, load_generator
+from loadtest.bench.texts import make_texts
+from loadtest.drill.judge import Switch, Verdict, judge
+from serving.cli.local_stack import local_stack
+from serving.client import CommerceClient
+from serving.errors import StartupError
+from serving.models.manifest import ModelManifest
+from serving.models.repository import ModelRepository
+from serving.stores.shop_reading import read_shop
+
+MODEL = "understanding"
+_TOKEN = uuid.uuid4().hex
+_IN_FLIGHT = 32
+_PEAK_S = 4.0
+_WARM_UP_S = 2.0
+_DEADLINE_MS = 10_000.0
+_READY_TIMEOUT_S = 120.0
+_TEXTS = 4096
+_CUSTOMERS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How long and how hard."""
+
+    repository: Path
+    shop: Path
+    # Promotions; each is followed by a rollback.
+    rounds: int = 20
+    # Of the peak.
+    share: float = 0.7
+    quiet_s: float = 20.0
+    # After each switch.
+    settle_s: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drill:
+    """What was done, and what came of it."""
+
+    versions: tuple[int, int]
+    peak_per_s: float
+    rate_per_s: float
+    switches: tuple[Switch, ...]
+    # Seconds from asking for a promotion until it was live, loading included.
+    promotions_s: tuple[float, ...]
+    rollbacks_s: tuple[float, ...]
+    verdict: Verdict
+
+
+def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Drill:
+    """Runs it in an empty folder; `say` is told of each step.
+
+    Raises:
+        StartupError: there is no version to drill with, or the stack does not start.
+        CartwrightError: a step was refused.
+    """
+    repository, old, new = _two_versions(options.repository, folder)
+    overrides = {
+        "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(repository),
+        "CARTWRIGHT_STORES__SHOP": str(options.shop.absolute()),
+        "CARTWRIGHT_STORES__FOLDER": str(folder / "state"),
+        "CARTWRIGHT_LEDGER__FOLDER": str(folder / "ledger"),
+        "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
+        "CARTWRIGHT_TRITON__UNLOAD_AFTER_S": "1",
+        "CARTWRIGHT_SERVER__ADMIN_TOKEN": _TOKEN,
+    }
+    with local_stack(overrides, folder) as stack, load_generator() as generator:
+        say(f"stack ready after {stack.start_s:.1f} s; {MODEL} {old} is live, {new} is drilled")
+        with CommerceClient(stack.address, channels=1, token=_TOKEN) as client:
+            _step(client, "promote", old)
+        load = _load(stack.address, options)
+        peak = generator.run(replace(load, seconds=_PEAK_S), _nothing)
+        peak_per_s = peak.requests / peak.seconds
+        rate = options.share * peak_per_s
+        say(f"peak {peak_per_s:.0f} requests/s; arrivals at {rate:.0f}/s")
+        load = replace(load, rate=rate, first=peak.next, each=True)
+        quiet = generator.run(replace(load, seconds=options.quiet_s, run="quiet"), _nothing)
+        say(f"quiet: p50 {quiet.p50_ms:.1f} ms, p99 {quiet.p99_ms:.1f} ms")
+        switches: list[Switch] = []
+        promotions_s: list[float] = []
+        rollbacks_s: list[float] = []
+
+        def switch_back_and_forth() -> None:
+            with CommerceClient(stack.address, channels=1, token=_TOKEN) as client:
+                for number in range(1, options.rounds + 1):
+                    promotions_s.append(_promote(client, new, switches))
+                    time.sleep(options.settle_s)
+                    rollbacks_s.append(_roll_back(client, old, switches))
+                    time.sleep(options.settle_s)
+                    say(
+                        f"round {number}: live after {promotions_s[-1]:.1f} s, "
+                        f"back after {rollbacks_s[-1] * 1000:.0f} ms"
+                    )
+
+        drilled = _while(
+            switch_back_and_forth, generator, replace(load, first=quiet.next), switches
+        )
+    errors = dict(quiet.errors)
+    for outcome in drilled:
+        for status, count in outcome.errors.items():
+            errors[status] = errors.get(status, 0) + count
+        if outcome.refused:
+            errors["RESOURCE_EXHAUSTED"] = errors.get("RESOURCE_EXHAUSTED", 0) + outcome.refused
+    answers: list[Answer] = [answer for outcome in drilled for answer in outcome.answers]
+    return Drill(
+        versions=(old, new),
+        peak_per_s=peak_per_s,
+        rate_per_s=rate,
+        switches=tuple(switches),
+        promotions_s=tuple(promotions_s),
+        rollbacks_s=tuple(rollbacks_s),
+        verdict=judge(quiet.answers, answers, switches, errors, MODEL),
+    )
+
+
+def _while(
+    work: Callable[[], None], generator: LoadGenerator, load: Load, switches: list[Switch]
+) -> list[Outcome]:
+    """Loads for as long as `work` takes, in windows of some seconds without a pause between."""
+    failed: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            failed.append(error)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    outcomes = []
+    while thread.is_alive():
+        load = replace(load, seconds=15.0, warm_up_s=0.2, run=f"drill-{len(outcomes)}")
+        outcomes.append(generator.run(load, _nothing))
+        load = replace(load, first=outcomes[-1].next)
+    thread.join()
+    if failed:
+        raise failed[0]
+    return outcomes
+
+
+def _promote(client: CommerceClient, version: int, switches: list[Switch]) -> float:
+    began_s = time.monotonic()
+    _step(client, "shadow", version)
+    give_up_s = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        shown = client.show_model(MODEL, deadline_ms=_DEADLINE_MS)
+        (status,) = [one for one in shown.versions if one.version == version]
+        if status.faults:
+            raise StartupError(f"version {version}: {dict(status.faults)}")
+        if shown.serving_host_ids and set(shown.serving_host_ids) <= set(status.ready_host_ids):
+            break
+        if time.monotonic() > give_up_s:
+            raise StartupError(f"version {version}: not ready in time")
+        time.sleep(0.1)
+    _step(client, "promote", version)
+    switches.append(Switch(at_s=time.time(), action="promote", version=version))
+    return time.monotonic() - began_s
+
+
+def _roll_back(client: CommerceClient, version: int, switches: list[Switch]) -> float:
+    began_s = time.monotonic()
+    _step(client, "rollback", 0)
+    switches.append(Switch(at_s=time.time(), action="rollback", version=version))
+    return time.monotonic() - began_s
+
+
+def _step(client: CommerceClient, action: str, version: int) -> None:
+    shown = client.show_model(MODEL, deadline_ms=_DEADLINE_MS)
+    stages = {one.version: one.stage for one in shown.versions}
+    if action == "promote" and stages.get(version) == "live":
+        return
+    if stages.get(version) == "published":
+        _change(client, "stage", version)
+    _change(client, action, version)
+
+
+def _change(client: CommerceClient, action: str, version: int) -> None:
+    client.change_model(
+        MODEL,
+        action,
+        version=version,
+        author="drill",
+        reason="promotion drill",
+        deadline_ms=_DEADLINE_MS,
+    )
+
+
+def _two_versions(source: Path, folder: Path) -> tuple[Path, int, int]:
+    """A repository of links whose newest version of `MODEL` is there twice."""
+    models = ModelRepository(source)
+    latest = models.latest(MODEL)
+    old = latest.manifest.version
+    new = old + 1
+    repository = folder / "models"
+    for model in source.iterdir():
+        if not (model / "config.pbtxt").is_file():
+            continue
+        (repository / model.name).mkdir(parents=True)
+        shutil.copy(model / "config.pbtxt", repository / model.name)
+        for version in models.versions(model.name):
+            (repository / model.name / str(version)).symlink_to(
+                (model / str(version)).absolute(), target_is_directory=True
+            )
+    copied = repository / MODEL / str(new)
+    shutil.copytree(latest.folder, copied)
+    ModelManifest.read(copied).model_copy(update={"version": new}).write(copied)
+    return repository, old, new
+
+
+def _load(address: str, options: Options) -> Load:
+    texts = list(make_texts(_TEXTS, 7).texts)
+    rng = np.random.default_rng(7)
+    customers = sorted({order.customer_id for order in read_shop(options.shop).orders})
+    chosen = rng.permutation(customers)[:_CUSTOMERS].tolist()
+    return Load(
+        address=address,
+        workload=workloads.converse(texts, chosen),
+        in_flight=_IN_FLIGHT,
+        seconds=options.quiet_s,
+        warm_up_s=_WARM_UP_S,
+        run="peak",
+    )
+
+
+def _nothing() -> None:
+    """Nobody counts CPU here."""
