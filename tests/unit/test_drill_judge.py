@@ -12,7 +12,6 @@ MODEL = "understanding"
 
 def answers(start_s: float, seconds: float, version: int, latency_ms: float = 10.0) -> list[Answer]:
     """Ten a second."""
-    used = ((MODEL, version, "live"), ("ranker", 1, "live"))
     return [
         Answer(
             start_s + i / 10, latency_ms, ((MODEL, version, "live"), ("ranker", 1, "live")), False
