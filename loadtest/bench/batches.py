@@ -14,7 +14,7 @@ _TIMEOUT_S = 5.0
 _PORT = re.compile(r"tritonserver .*--metrics-port=(\d+)")
 _COUNTER = re.compile(
     r"^nv_inference_(?P<what>count|exec_count|request_success)"
-    r'\{model="(?P<model>[^"]+)",[^}]*\} (?P<value>\S+)',
+    r'\{model="(?P<model>[^".]+)(?:\.\d+)?",[^}]*\} (?P<value>\S+)',
     re.MULTILINE,
 )
 _FIELDS = {"count": "rows", "exec_count": "executions", "request_success": "requests"}

@@ -23,7 +23,7 @@ RAY = "Ray: "
 _KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
-        (r"triton_python_backend_stub .*?/(?P<model>[a-z_]+)/\d+/", MODEL + "{model}"),
+        (r"triton_python_backend_stub .*?/(?P<model>[a-z_]+)(?:\.\d+)?/\d+/", MODEL + "{model}"),
         (r"triton_python_backend_stub", MODEL + "(other)"),
         (r"triton/tether", "tether of tritonserver"),
         (r"tritonserver", TRITON),

@@ -23,7 +23,7 @@ METRICS = """
 # HELP nv_inference_count Number of inferences performed
 nv_inference_count{model="ranker",version="1"} 400
 nv_inference_exec_count{model="ranker",version="1"} 4
-nv_inference_count{model="ranker",version="2"} 100
+nv_inference_count{model="ranker.2",version="2"} 100
 nv_inference_exec_count{model="ranker",version="2"} 1
 nv_inference_count{model="encoder",version="1"} 7
 nv_inference_exec_count{model="encoder",version="1"} 7
@@ -119,7 +119,7 @@ def test_counters_are_added_over_versions_and_sizes_are_of_the_stretch_alone() -
     ("line", "kind"),
     [
         (
-            "/c/python/triton_python_backend_stub /m/understanding/2/model.onnx x",
+            "/c/python/triton_python_backend_stub /m/understanding.2/2/model.onnx x",
             "model understanding",
         ),
         ("/p/tritonserver/bin/tritonserver --id=host-1", "tritonserver"),
