@@ -14,6 +14,7 @@ from serving.settings.sections import (
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
+    VersionSettings,
 )
 from serving.settings.tree import (
     CONFIG_VARIABLE,
@@ -41,6 +42,7 @@ __all__ = [
     "StoreSettings",
     "TelemetrySettings",
     "TritonSettings",
+    "VersionSettings",
     "child_environment",
     "export_environment",
     "load_settings",

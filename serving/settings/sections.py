@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from serving.versions.verdict import Gate
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0)]
 Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
@@ -283,6 +285,17 @@ class StoreSettings(_Section):
     """The shop that `cartwright models build` wrote; imported when its digest is new."""
     busy_timeout_ms: Milliseconds = 2000.0
     """How long a write waits for another process's."""
+
+
+class VersionSettings(_Section):
+    """Which versions of the models serve."""
+
+    folder: Path = Path("var/versions")
+    """Line-ups, their history and the verdicts of the gates: one SQLite file lies here. Every
+    process that serves, and whoever promotes, must see the same one."""
+    gates: tuple[Gate, ...] = (Gate.PARITY, Gate.QUALITY, Gate.LATENCY)
+    """Gates that a version must have passed before it is promoted. `replay` needs recorded
+    requests."""
 
 
 class DialogueSettings(_Section):

@@ -31,6 +31,7 @@ from serving.settings.sections import (
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
+    VersionSettings,
 )
 
 ENV_PREFIX = "CARTWRIGHT_"
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     scaling: ScalingSettings = ScalingSettings()
     stores: StoreSettings = StoreSettings()
+    versions: VersionSettings = VersionSettings()
     dialogue: DialogueSettings = DialogueSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

@@ -1,7 +1,7 @@
 """A tritonserver for trials: one published version, hosted in many ways under as many names.
 
-<scratch>/models/<model>-<label>/config.pbtxt     the point's configuration
-<scratch>/models/<model>-<label>/<version> ──▶    the published version folder
+<scratch>/models/<model>.<version>-<label>/config.pbtxt     the point's configuration
+<scratch>/models/<model>.<version>-<label>/<version> ──▶    the published version folder
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from model_build.serving_profile import TunedHosting
 from model_build.spec import ModelSpec
+from model_build.trial_server import launch_trial_server
 from model_build.triton_config import FILE_NAME, config_of
 from model_build.tune.figures import Look
 from model_build.tune.host import PointFailed
@@ -27,17 +28,13 @@ from model_build.tune.load import apply_load
 from model_build.tune.requests import Body, addressed
 from model_build.tune.schedule import LEAD_IN_S
 from serving.errors import ModelContractViolated, StartupError
-from serving.models.repository import ModelRepository, PublishedVersion
+from serving.models.repository import PublishedVersion
 from serving.settings import TritonSettings
-from serving.triton.command import free_ports
 from serving.triton.control import ProbeFailed
-from serving.triton.installation import prepare_installation
-from serving.triton.server import PortTaken, Server
+from serving.triton.server import Server
 from serving.triton.tensors import TensorContract
-from serving.triton.verification import VerifiedModels
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
-_LAUNCHES = 5
 _LOAD_TIMEOUT_S = 120.0
 _CALL_TIMEOUT_S = 30.0
 # Of the memory that is free at first, so much is filled with idle points.
@@ -217,7 +214,7 @@ class TrialHost:
         )
 
     def _name(self, point: TunedHosting) -> str:
-        return f"{self._spec.name}-{point.label}"
+        return f"{self._spec.name}.{self._version.manifest.version}-{point.label}"
 
     def _instances(self, point: TunedHosting) -> list[psutil.Process]:
         """The processes in which a point's instances run.
@@ -286,7 +283,7 @@ async def open_host(
     models = scratch / "models"
     models.mkdir()
     await asyncio.to_thread(version.verify)
-    server = await _launch(settings, scratch, models)
+    server = await launch_trial_server(settings, scratch, models, "tune")
     try:
         host = TrialHost(server, models, spec, version, bodies, memory_share)
         try:
@@ -296,24 +293,6 @@ async def open_host(
     finally:
         # Nothing is under way that could be lost, and a tidy end takes a second an instance.
         await server.discard()
-
-
-async def _launch(settings: TritonSettings, scratch: Path, models: Path) -> Server:
-    installation = await asyncio.to_thread(prepare_installation, settings)
-    for attempt in range(_LAUNCHES):
-        try:
-            return await Server.launch(
-                installation=installation,
-                models=VerifiedModels(ModelRepository(models)),
-                host_id="tune",
-                log=scratch / "tritonserver.log",
-                telemetry=None,
-                ports=free_ports(),
-            )
-        except PortTaken:
-            if attempt == _LAUNCHES - 1:
-                raise
-    raise AssertionError("unreachable")
 
 
 def _cpu_s(processes: Sequence[psutil.Process]) -> float:
