@@ -57,7 +57,7 @@ def test_an_artifact_that_does_what_its_source_does_passes(tmp_path: Path) -> No
     assert finding.examples == ()
 
 
-def test_a_damaged_artifact_fails_and_names_the_samples_it_damages(self, tmp_path: Path) -> None:
+def test_a_damaged_artifact_fails_and_names_the_samples_it_damages(tmp_path: Path) -> None:
     damaged = TABLE.copy()
     damaged[7] *= -20.0
     version = publish_encoder(tmp_path, 1, TABLE, damaged)

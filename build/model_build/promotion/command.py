@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from model_build.data.csv_rows import DataError
 from model_build.promotion.gates import Gates, LatencyTask
-from model_build.promotion.latency import LatencyOptions, look_of
+from model_build.promotion.latency import LatencyOptions, rounds_in
 from model_build.promotion.report import lines, table
 from model_build.serving_profile import spec_hosting, tuned_hosting
 from model_build.specs import SPECS
@@ -206,7 +206,7 @@ def _latency_options(
         return LatencyOptions(
             hosting=tuned_hosting(repository, spec, TARGET) or spec_hosting(spec, TARGET),
             concurrency=concurrency,
-            look_s=look_of(minutes * 60.0),
+            rounds=rounds_in(minutes * 60.0),
             slower=slower,
         )
     except ValueError as error:

@@ -16,12 +16,14 @@ from model_build.promotion.ratios import CONFIDENCE, FEWEST_ROUNDS, Ratio, ratio
 from model_build.serving_profile import TunedHosting
 from model_build.tune.figures import Look
 from model_build.tune.host import PointFailed, PointHost
-from model_build.tune.schedule import LEAD_IN_S, SHORTEST_LOOK_S
+from model_build.tune.schedule import LEAD_IN_S
 from serving.errors import StartupError
 from serving.versions.verdict import Figure, Outcome
 
-ROUNDS = 20
-
+# Length of one look at one version. What disturbs a machine comes in bursts of seconds: many short
+# rounds say more than few long ones.
+LOOK_S = 1.0
+_ROUND_S = 2 * (LOOK_S + LEAD_IN_S)
 _THROUGHPUT = "requests_per_s"
 _MEASURES: dict[str, Callable[[Look], float]] = {
     _THROUGHPUT: lambda look: look.requests_per_s,
@@ -40,9 +42,7 @@ class LatencyOptions:
     hosting: TunedHosting
     # Requests in flight.
     concurrency: int = 8
-    rounds: int = ROUNDS
-    # Length of one look at one version, in seconds.
-    look_s: float = 2.0
+    rounds: int
     # By what share p50 and p99 may be longer and throughput smaller.
     slower: float = 0.1
 
@@ -50,23 +50,18 @@ class LatencyOptions:
         """Refuses what can decide nothing.
 
         Raises:
-            ValueError: the rounds are too few or too short.
+            ValueError: the rounds are too few.
         """
         if self.rounds < FEWEST_ROUNDS:
-            raise ValueError(f"{self.rounds} rounds, at least {FEWEST_ROUNDS} are needed")
-        if self.look_s < SHORTEST_LOOK_S:
-            least = seconds_of(SHORTEST_LOOK_S, self.rounds) / 60
-            raise ValueError(f"too short; {least:.1f} minutes are the least")
+            least = FEWEST_ROUNDS * _ROUND_S / 60.0
+            raise ValueError(
+                f"{self.rounds} rounds, at least {FEWEST_ROUNDS} are needed: {least:.2f} minutes"
+            )
 
 
-def seconds_of(look_s: float, rounds: int = ROUNDS) -> float:
-    """How long looks of such a length take in all."""
-    return (2 * rounds) * (look_s + LEAD_IN_S)
-
-
-def look_of(seconds: float, rounds: int = ROUNDS) -> float:
-    """How long a look may be if all take so long; the inverse of `seconds_of`."""
-    return seconds / (2 * rounds) - LEAD_IN_S
+def rounds_in(seconds: float) -> int:
+    """How many rounds fit into so long."""
+    return int(seconds / _ROUND_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +95,12 @@ async def measure(
         for host, looks in (theirs, ours) if number % 2 else (ours, theirs):
             try:
                 await host.load(options.hosting)
-                # The first round warms up: caches and arenas are as they stay.
-                seconds = options.look_s if number else SHORTEST_LOOK_S
-                look = await host.look(options.hosting, options.concurrency, seconds)
+                look = await host.look(options.hosting, options.concurrency, LOOK_S)
             except PointFailed as error:
                 if host is live:
                     raise StartupError(f"the live version cannot be measured: {error}") from error
                 raise
+            # The first round warms up: caches and arenas are as they stay.
             if number:
                 looks.append(look)
     return rounds

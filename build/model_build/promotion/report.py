@@ -40,9 +40,9 @@ def table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
-    """The reason of each verdict, and its examples."""
+    """The reason of each verdict, and the examples of those that did not pass."""
     for verdict in verdicts:
         against = "" if verdict.against is None else f" against {verdict.against}"
         yield f"{verdict.gate}{against}: {verdict.outcome}: {verdict.reason}"
-        for example in verdict.examples:
+        for example in verdict.examples if verdict.outcome is not Outcome.PASSED else ():
             yield f"  {example}"

@@ -37,8 +37,7 @@ class CandidatesEvaluation:
         ours, theirs = self._figures(candidate), self._figures(live)
         lost = {
             name: [
-                f"customer {purchase.customer_id} bought {_listed(purchase.bought)}: "
-                f"{name} {ours[name][i]:.2f}; live: {theirs[name][i]:.2f}"
+                f"{described(purchase)}: {name} {ours[name][i]:.2f}; live: {theirs[name][i]:.2f}"
                 for i, purchase in enumerate(self._purchases)
                 if ours[name][i] < theirs[name][i]
             ]
@@ -81,6 +80,13 @@ def retrieval_of_each(
     }
 
 
+def described(purchase: NextPurchase) -> str:
+    """Who bought what, in a few words."""
+    shown, more = purchase.bought[:_SHOWN_PRODUCTS], len(purchase.bought) - _SHOWN_PRODUCTS
+    bought = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return f"customer {purchase.customer_id} bought {bought}"
+
+
 def _batches(version: PublishedVersion, purchases: Sequence[NextPurchase]) -> list[Sample]:
     index = _index(version)
     samples = []
@@ -105,8 +111,3 @@ def _index(version: PublishedVersion) -> dict[str, int]:
     if not isinstance(products, list):
         raise StartupError(f"{version.folder}/products.json: is not a list of product ids")
     return item_indexes(products)
-
-
-def _listed(product_ids: Sequence[str]) -> str:
-    more = len(product_ids) - _SHOWN_PRODUCTS
-    return ", ".join(product_ids[:_SHOWN_PRODUCTS]) + (f" and {more} more" if more > 0 else "")

@@ -4,12 +4,12 @@ Both versions order the same lists, those of one candidates model.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_build.promotion.held_out.candidates import retrieval_of_each
+from model_build.promotion.held_out.candidates import described, retrieval_of_each
 from model_build.promotion.held_out.evaluation import Quality, Sample, names_in, served
 from model_build.promotion.paired import Scores, compare
 from model_build.train.histories import NextPurchase
@@ -46,15 +46,15 @@ class RankerEvaluation:
                 inputs=_inputs(found),
                 names=tuple(f"product {self._products[row].product_id}" for row in found.rows),
             )
-            for found in self._lists(version)[:_PARITY_LISTS]
+            for _, found in self._lists(version)[:_PARITY_LISTS]
         ]
 
     def quality(self, candidate: PublishedVersion, live: PublishedVersion) -> Quality:
         """NDCG and hit rate at 10, paired by customer."""
         ours, theirs = self._figures(candidate), self._figures(live)
-        count = len(ours["ndcg_10"])
+        judged = [purchase for purchase, _ in self._lists(live)]
         return Quality(
-            basis=f"the candidates of {count} customers",
+            basis=f"the candidates of {len(judged)} customers",
             comparisons=tuple(
                 compare(
                     name,
@@ -66,7 +66,8 @@ class RankerEvaluation:
             ),
             lost={
                 name: [
-                    f"list {i + 1}: {name} {ours[name][i]:.2f}; live: {theirs[name][i]:.2f}"
+                    f"{described(judged[i])}: {name} {ours[name][i]:.2f}; "
+                    f"live: {theirs[name][i]:.2f}"
                     for i in np.argsort(ours[name] - theirs[name], kind="stable")
                     if ours[name][i] < theirs[name][i]
                 ]
@@ -75,7 +76,8 @@ class RankerEvaluation:
         )
 
     def _figures(self, version: PublishedVersion) -> dict[str, NDArray[np.float64]]:
-        run, lists = served(version), self._lists(version)
+        run = served(version)
+        lists = [found for _, found in self._lists(version)]
         scores = [run(_inputs(found))["score"][:, 0] for found in lists]
         ranked = [
             found.rows[np.argsort(-score, kind="stable")]
@@ -83,19 +85,30 @@ class RankerEvaluation:
         ]
         return retrieval_of_each(ranked, [set(found.wanted) for found in lists])
 
-    def _lists(self, version: PublishedVersion) -> list[CandidateList]:
-        """The lists with their features, by the vocabulary of the version."""
+    def _lists(self, version: PublishedVersion) -> list[tuple[NextPurchase, CandidateList]]:
+        """Each customer's list with its features, by the vocabulary of the version.
+
+        Customers who bought only what they had already are left out, as in training.
+        """
         catalogue = CatalogueArrays.build(
             self._products,
             self._popularity,
             names_in(version, "vocabulary.json", "products"),
             names_in(version, "vocabulary.json", "categories"),
         )
-        return candidate_lists(catalogue, self._purchases, lambda _: self._retrieved)
+        return [
+            (purchase, found)
+            for purchase, items in zip(self._purchases, self._retrieved, strict=True)
+            for found in candidate_lists(catalogue, [purchase], partial(_given, [items]))
+        ]
 
     @cached_property
     def _retrieved(self) -> Retrieved:
         return self._retrieve([p.history for p in self._purchases])
+
+
+def _given(items: Retrieved, histories: Sequence[Sequence[str]]) -> Retrieved:
+    return items
 
 
 def _inputs(found: CandidateList) -> dict[str, NDArray[np.generic]]:
