@@ -1,11 +1,13 @@
 """Tiny versions of real models, for gates: one layer each, published with manifests."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 from numpy.typing import NDArray
 
 from model_build.promotion.held_out.evaluation import Quality, Sample
@@ -14,9 +16,10 @@ from model_build.specs import SPECS
 from model_build.train.decision_turns import SimulatedTurns
 from model_build.tune.figures import Look
 from model_build.tune.host import PointFailed
+from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
 from serving.models.manifest import ArtifactRecord, ParityRecord, sha256_of
 from serving.models.repository import PublishedVersion
-from serving.types import Action
+from serving.types import Action, Sentiment
 from tests.tiny_models import manifest
 
 Floats = NDArray[np.float32]
@@ -81,11 +84,52 @@ def publish_encoder(
     return _publish(repository, "encoder", version, files)
 
 
+def publish_understanding(
+    repository: Path,
+    version: int,
+    tables: Mapping[str, Floats],
+    tokenizer: tokenizers.Tokenizer,
+    intents: Sequence[str] = INTENT_NAMES,
+) -> PublishedVersion:
+    """An `understanding` that adds up what each token says.
+
+    Args:
+        repository: where to.
+        version: its number.
+        tables: by output, float32 [tokens, classes].
+        tokenizer: its vocabulary numbers the tokens.
+        intents: in the order of the classes.
+    """
+    from onnx import helper
+
+    nodes = []
+    for output in tables:
+        rows = output if output == "slot_logits" else f"{output}_rows"
+        nodes.append(helper.make_node("Gather", [f"{output}_table", "input_ids"], [rows]))
+        if rows != output:
+            nodes.append(helper.make_node("ReduceMean", [rows], [output], axes=[1], keepdims=0))
+    # The mask must be part of the graph.
+    nodes.append(helper.make_node("Identity", ["attention_mask"], ["unread"]))
+    labels = {
+        "intents": list(intents),
+        "slot_tags": list(SLOT_TAGS),
+        "sentiments": [sentiment.value for sentiment in Sentiment],
+    }
+    return _publish(
+        repository,
+        "understanding",
+        version,
+        {"model.onnx": ("onnx", nodes, {f"{k}_table": v for k, v in tables.items()})},
+        {"labels.json": json.dumps(labels), "tokenizer.json": tokenizer.to_str()},
+    )
+
+
 def _publish(
     repository: Path,
     model: str,
     version: int,
     files: Mapping[str, tuple[str, Sequence[Any], Mapping[str, NDArray[Any]]]],
+    assets: Mapping[str, str] | None = None,
 ) -> PublishedVersion:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -132,8 +176,10 @@ def _publish(
         version=version,
         max_batch_size=spec.max_batch_size,
         artifacts=records,
-    ).model_copy(update={"served_artifact": records[0].kind})
+    ).model_copy(update={"served_artifact": records[0].kind, "config": {"max_length": 32}})
     made.write(folder)
+    for name, text in (assets or {}).items():
+        (folder / name).write_text(text)
     return PublishedVersion(folder)
 
 

@@ -61,7 +61,7 @@ class GateNames(click.ParamType[tuple[Gate, ...]]):
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
-    default=2.0,
+    default=4.0,
     show_default=True,
     help="Time for the gate of latency.",
 )

@@ -5,6 +5,7 @@ so each answer depends on its utterance alone. Answers are compared by the names
 since versions may number them differently.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,9 +88,10 @@ class UnderstandingEvaluation:
                 if name in lost:
                     name = f"{source}.{name}"
                 comparisons.append(compare(name, of_ours, of_theirs, margin=margin, groups=groups))
-                worse = _share(of_ours) < _share(of_theirs)
+                worse = np.flatnonzero(_share(of_ours) < _share(of_theirs)).tolist()
                 lost[name] = [
-                    _describe(utterances[i], ours[i], theirs[i]) for i in np.flatnonzero(worse)
+                    _describe(utterances[i], ours[i], theirs[i])
+                    for i in _spread(worse, [u.intent for u in utterances])
                 ]
         return Quality(basis=", ".join(basis), comparisons=tuple(comparisons), lost=lost)
 
@@ -163,6 +165,16 @@ SCORES: dict[str, Callable[[Sequence[LabelledUtterance], Sequence[Answer]], Scor
 def _share(scores: Scores) -> Floats:
     """Of each sample; 1 where nothing was possible, since nothing was missed."""
     return np.where(scores.possible > 0, scores.gained / np.maximum(scores.possible, 1.0), 1.0)
+
+
+def _spread(rows: Sequence[int], kinds: Sequence[str | None]) -> list[int]:
+    """The rows with one of each kind in front, then a second of each, and so on."""
+    seen: Counter[str | None] = Counter()
+    turn: dict[int, int] = {}
+    for row in rows:
+        turn[row] = seen[kinds[row]]
+        seen[kinds[row]] += 1
+    return sorted(rows, key=lambda row: turn[row])
 
 
 def _describe(utterance: LabelledUtterance, ours: Answer, theirs: Answer) -> str:
