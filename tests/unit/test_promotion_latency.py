@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model_build.promotion.finding import Finding
-from model_build.promotion.latency import LatencyOptions, Rounds, judge_latency, look_of, measure
+from model_build.promotion.latency import LatencyOptions, Rounds, judge_latency, measure, rounds_in
 from model_build.serving_profile import TunedHosting
 from model_build.tune.host import PointFailed
 from serving.errors import StartupError
@@ -17,7 +17,7 @@ from tests.fakes.promotion import FixedHost
 HOSTING = TunedHosting(
     instances=1, intra_op_threads=1, max_queue_delay_microseconds=0, max_batch_rows=8
 )
-OPTIONS = LatencyOptions(hosting=HOSTING, look_s=0.5)
+OPTIONS = LatencyOptions(hosting=HOSTING, rounds=20)
 
 
 def figure(finding: Finding, name: str) -> Figure:
@@ -50,8 +50,8 @@ async def test_versions_are_looked_at_in_turn_and_swap_places() -> None:
         ["live", "candidate"],
         ["candidate", "live"],
     ]
-    # The first round warms up and is short.
-    assert live.looked == [0.4, *[0.5] * 20]
+    # The first round warms up.
+    assert live.looked == [1.0] * 21
     assert told == [(number, 20) for number in range(21)]
 
 
@@ -93,8 +93,7 @@ async def test_who_cannot_be_measured_is_told_apart() -> None:
 
 
 def test_what_can_decide_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="5 rounds, at least 6 are needed"):
+    with pytest.raises(ValueError, match=r"5 rounds, at least 6 are needed: 0\.25 minutes"):
         replace(OPTIONS, rounds=5)
-    with pytest.raises(ValueError, match=r"too short; 0\.4 minutes are the least"):
-        replace(OPTIONS, look_s=look_of(20.0))
-    assert look_of(120.0) == pytest.approx(2.75)
+    assert rounds_in(240.0) == 96
+    assert rounds_in(14.9) == 5
