@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from model_build.promotion.command import gate_command
+from model_build.promotion.command import gate_command, latency_options
 from model_build.promotion.report import lines, table
+from model_build.serving_profile import spec_hosting
 from model_build.specs import SPECS
 from serving.errors import CartwrightError
 from serving.versions.verdict import Figure, Gate, Outcome
@@ -63,6 +65,14 @@ def test_wrong_usage_is_named(repository: Path, arguments: tuple[str, ...], mess
     code, output = gate(repository, *arguments)
     assert code == 2
     assert message in " ".join(output.split())
+
+
+def test_a_load_that_the_queue_would_refuse_is_not_tried() -> None:
+    with pytest.raises(click.UsageError, match="--concurrency 129: the queue of understanding"):
+        latency_options(Path("nowhere"), "understanding", 4.0, 129, 0.1)
+    options = latency_options(Path("nowhere"), "understanding", 4.0, 128, 0.1)
+    assert (options.concurrency, options.rounds, options.slower) == (128, 96, 0.1)
+    assert options.hosting == spec_hosting(SPECS["understanding"], "cpu")
 
 
 def test_a_version_that_is_not_published_is_named(repository: Path) -> None:

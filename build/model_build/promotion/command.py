@@ -10,6 +10,7 @@ from rich.markup import escape
 from model_build.data.csv_rows import DataError
 from model_build.promotion.gates import Gates, LatencyTask
 from model_build.promotion.latency import LatencyOptions, rounds_in
+from model_build.promotion.progress import rounds_bar
 from model_build.promotion.report import lines, table
 from model_build.serving_profile import spec_hosting, tuned_hosting
 from model_build.specs import SPECS
@@ -132,10 +133,9 @@ def gate_command(
         _say(console, f"no version of {model} is live: only parity can be measured")
     task = LatencyTask(
         settings=settings.triton,
-        options=_latency_options(published.root, model, minutes, concurrency, slower),
+        options=latency_options(published.root, model, minutes, concurrency, slower),
         shop=shop or settings.stores.shop,
         seed=seed,
-        watch=lambda number, rounds: None,
     )
     verdicts: list[Verdict] = []
     try:
@@ -147,7 +147,7 @@ def gate_command(
         )
         for gate in chosen:
             _say(console, f"{gate}: measuring")
-            verdicts.append(_run(gates, gate, task))
+            verdicts.append(_run(gates, gate, task, console))
             store.add_verdict(verdicts[-1])
     except DataError as error:
         raise StartupError(f"--data: {error}") from error
@@ -161,9 +161,10 @@ def gate_command(
         raise SystemExit(_EXIT_NOT_PASSED)
 
 
-def _run(gates: Gates, gate: Gate, task: LatencyTask) -> Verdict:
+def _run(gates: Gates, gate: Gate, task: LatencyTask, console: Console) -> Verdict:
     if gate is Gate.LATENCY:
-        return gates.latency(task)
+        with rounds_bar(console, task.options.rounds) as watch:
+            return gates.latency(task, watch)
     return gates.parity() if gate is Gate.PARITY else gates.quality()
 
 
@@ -198,10 +199,21 @@ def _published(published: ModelRepository, model: str, version: int) -> Publishe
     return published.version(model, version)
 
 
-def _latency_options(
+def latency_options(
     repository: Path, model: str, minutes: float, concurrency: int, slower: float
 ) -> LatencyOptions:
+    """What the command line asks of the gate of latency.
+
+    Raises:
+        click.UsageError: it cannot be had; names the option.
+        StartupError: the serving profile in place is unusable.
+    """
     spec = SPECS[model]
+    queue = spec.hosting[TARGET].batching.max_queue_size
+    if queue is not None and concurrency > queue:
+        raise click.UsageError(
+            f"--concurrency {concurrency}: the queue of {model} takes {queue} requests"
+        )
     try:
         return LatencyOptions(
             hosting=tuned_hosting(repository, spec, TARGET) or spec_hosting(spec, TARGET),

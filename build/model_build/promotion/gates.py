@@ -38,7 +38,6 @@ class LatencyTask:
     # Its held-out utterances are the texts of models that take text.
     shop: Path
     seed: int
-    watch: Watch
 
 
 class Gates:
@@ -91,8 +90,8 @@ class Gates:
         )
         return self._verdict(Gate.QUALITY, finding)
 
-    def latency(self, task: LatencyTask) -> Verdict:
-        """See `promotion.latency`.
+    def latency(self, task: LatencyTask, watch: Watch) -> Verdict:
+        """See `promotion.latency`. `watch` is told how far it is.
 
         Raises:
             StartupError: there is no tritonserver that can run here, or the live version cannot be
@@ -101,11 +100,11 @@ class Gates:
         """
         live = self._required_live()
         with tempfile.TemporaryDirectory(prefix="cartwright-gate-") as scratch:
-            finding, tritonserver = asyncio.run(self._latency(task, live, Path(scratch)))
+            finding, tritonserver = asyncio.run(self._latency(task, live, Path(scratch), watch))
         return self._verdict(Gate.LATENCY, finding, {"tritonserver": tritonserver})
 
     async def _latency(
-        self, task: LatencyTask, live: PublishedVersion, scratch: Path
+        self, task: LatencyTask, live: PublishedVersion, scratch: Path, watch: Watch
     ) -> tuple[Finding, str]:
         spec = SPECS[self._candidate.manifest.model]
         texts = read_texts(task.shop, None) if takes_text(spec) else []
@@ -122,7 +121,7 @@ class Gates:
         async with open_hosts(task.settings, scratch, asked) as (ours, theirs):
             tritonserver = await ours.server_version()
             try:
-                rounds = await measure(ours, theirs, task.options, task.watch)
+                rounds = await measure(ours, theirs, task.options, watch)
             except PointFailed as error:
                 reason = f"Triton cannot serve it: {' '.join(str(error).split())}"
                 return Finding(outcome=Outcome.FAILED, reason=reason), tritonserver
@@ -161,19 +160,47 @@ class Gates:
         self, gate: Gate, finding: Finding, environment: Mapping[str, str] | None = None
     ) -> Verdict:
         manifest = self._candidate.manifest
-        against = self._live.manifest.version if gate.compares and self._live else None
-        return Verdict(
-            gate=gate,
+        return verdict_of(
+            gate,
+            finding,
             model=manifest.model,
             version=manifest.version,
-            against=against,
-            outcome=finding.outcome,
-            reason=finding.reason,
-            figures=finding.figures,
-            examples=finding.examples,
-            at_ms=time.time_ns() // 1_000_000,
-            environment={**environment_here(), **(environment or {})},
+            against=self._live.manifest.version if gate.compares and self._live else None,
+            environment=environment,
         )
+
+
+def verdict_of(
+    gate: Gate,
+    finding: Finding,
+    *,
+    model: str,
+    version: int,
+    against: int | None,
+    environment: Mapping[str, str] | None = None,
+) -> Verdict:
+    """What was found, by this machine and now.
+
+    Args:
+        gate: that found it.
+        finding: what it found.
+        model: name of the model.
+        version: that was judged.
+        against: that it was compared with, if with any.
+        environment: versions of further tools.
+    """
+    return Verdict(
+        gate=gate,
+        model=model,
+        version=version,
+        against=against,
+        outcome=finding.outcome,
+        reason=finding.reason,
+        figures=finding.figures,
+        examples=finding.examples,
+        at_ms=time.time_ns() // 1_000_000,
+        environment={**environment_here(), **(environment or {})},
+    )
 
 
 def environment_here() -> dict[str, str]:

@@ -30,7 +30,7 @@ _MEASURES: dict[str, Callable[[Look], float]] = {
     "p50": lambda look: look.p50_ms,
     "p99": lambda look: look.p99_ms,
 }
-# Told before each round: its number, and how many there are; round 0 warms up.
+# Told how many rounds are done, and of how many.
 Watch = Callable[[int, int], None]
 
 
@@ -91,7 +91,6 @@ async def measure(
     rounds = Rounds(candidate=[], live=[])
     ours, theirs = (candidate, rounds.candidate), (live, rounds.live)
     for number in range(options.rounds + 1):
-        watch(number, options.rounds)
         for host, looks in (theirs, ours) if number % 2 else (ours, theirs):
             try:
                 await host.load(options.hosting)
@@ -103,6 +102,7 @@ async def measure(
             # The first round warms up: caches and arenas are as they stay.
             if number:
                 looks.append(look)
+        watch(number, options.rounds)
     return rounds
 
 

@@ -1,6 +1,5 @@
 """Several versions of a model on one trial tritonserver, each a model of its own there."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -31,19 +30,17 @@ async def open_hosts(
     Args:
         settings: where tritonserver is.
         scratch: an empty folder; the server's log and the temporary repository go there.
-        asked: versions of one model, each number once.
+        asked: versions of one model, each number once; their files have been verified.
 
     Yields:
         A host for each version, in their order; nothing is loaded yet.
 
     Raises:
-        StartupError: there is no tritonserver that can run here, or a version is corrupt.
+        StartupError: there is no tritonserver that can run here.
         ServerLost: the server ended.
     """
     models = scratch / "models"
     models.mkdir()
-    for one in asked:
-        await asyncio.to_thread(one.version.verify)
     async with AsyncExitStack() as opened:
         server = await launch_trial_server(settings, scratch, models, "gate")
         # Nothing is under way that could be lost, and a tidy end takes a second an instance.
