@@ -29,6 +29,7 @@ from serving.versions.follower import VersionFollower
 from serving.versions.routing import Router
 from serving.versions.shadow import Shadows
 from serving.versions.store import FILE_NAME, VersionStore
+from serving.versions.watch import LineupWatch
 
 _GARBAGE_THRESHOLDS = (20_000, 20, 50)
 # Models that read nothing but a text.
@@ -67,6 +68,7 @@ class Replica:
             self.settings.triton.models,
             self.directory.records,
             lambda: self.versions.faults,
+            self.settings.versions.gates,
         )
 
     async def close(self) -> None:
@@ -125,7 +127,7 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         models = ModelSteps(
             router, _Clients(client, settings.triton.remembered_texts), stores, shadows
         )
-        watch = VersionStore(settings.stores.folder / FILE_NAME).watch()
+        watch = LineupWatch(VersionStore(settings.stores.folder / FILE_NAME).path)
         opened.callback(watch.close)
         versions = VersionFollower(
             watch.poll,

@@ -77,6 +77,8 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
         "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
         "CARTWRIGHT_TRITON__UNLOAD_AFTER_S": "1",
         "CARTWRIGHT_SERVER__ADMIN_TOKEN": _TOKEN,
+        # The drilled version is the live one again: there is nothing to judge.
+        "CARTWRIGHT_VERSIONS__GATES": "[]",
     }
     with local_stack(overrides, folder) as stack, load_generator() as generator:
         say(f"stack ready after {stack.start_s:.1f} s; {MODEL} {old} is live, {new} is drilled")

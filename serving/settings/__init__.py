@@ -16,7 +16,7 @@ from serving.settings.sections import (
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
-    VersionsSettings,
+    VersionSettings,
 )
 from serving.settings.tree import (
     CONFIG_VARIABLE,
@@ -46,7 +46,7 @@ __all__ = [
     "StoreSettings",
     "TelemetrySettings",
     "TritonSettings",
-    "VersionsSettings",
+    "VersionSettings",
     "child_environment",
     "export_environment",
     "load_settings",

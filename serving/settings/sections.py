@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from serving.versions.verdict import Gate
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0)]
 Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
@@ -296,6 +298,18 @@ class StoreSettings(_Section):
     """How long a write waits for another process's."""
 
 
+class VersionSettings(_Section):
+    """Which versions of the models serve. Line-ups, their history and the verdicts of the gates lie
+    in `stores.folder`."""
+
+    hold_s: Positive = 3600.0
+    """How long the previous version stays loaded after the last step, so that a rollback only moves
+    traffic; then it is released."""
+    gates: tuple[Gate, ...] = (Gate.PARITY, Gate.QUALITY, Gate.LATENCY)
+    """Gates that a version must have passed before it is promoted. `replay` needs recorded
+    requests."""
+
+
 class DialogueSettings(_Section):
     """How a conversation is held."""
 
@@ -356,14 +370,6 @@ class TelemetrySettings(_Section):
     service_name: str = "cartwright"
     export_delay_ms: Milliseconds = 1000.0
     """Longest time that a finished span waits for its export."""
-
-
-class VersionsSettings(_Section):
-    """Versions of models; the line-ups lie in `stores.folder`."""
-
-    hold_s: Positive = 3600.0
-    """How long the previous version stays loaded after the last step, so that a rollback only moves
-    traffic; then it is released."""
 
 
 class LedgerSettings(_Section):

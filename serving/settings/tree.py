@@ -33,7 +33,7 @@ from serving.settings.sections import (
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
-    VersionsSettings,
+    VersionSettings,
 )
 
 ENV_PREFIX = "CARTWRIGHT_"
@@ -60,10 +60,10 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     scaling: ScalingSettings = ScalingSettings()
     stores: StoreSettings = StoreSettings()
+    versions: VersionSettings = VersionSettings()
     dialogue: DialogueSettings = DialogueSettings()
     recording: RecordingSettings = RecordingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
-    versions: VersionsSettings = VersionsSettings()
     ledger: LedgerSettings = LedgerSettings()
 
     @model_validator(mode="after")

@@ -11,8 +11,10 @@ from serving.models.repository import ModelRepository
 from serving.models.version import ModelVersion
 from serving.triton.records import HostRecord, HostState
 from serving.versions import lineup as steps
+from serving.versions.gatekeeping import gated_promotion
 from serving.versions.lineup import Lineup, Stage, Step, StepRefused
 from serving.versions.store import Entry, VersionStore
+from serving.versions.verdict import Gate
 
 # Of a version that is published and that nobody has staged.
 PUBLISHED = "published"
@@ -93,6 +95,7 @@ class ModelAdmin:
         names: Sequence[str],
         hosts: Callable[[], Sequence[HostRecord]],
         faults: Callable[[], Mapping[ModelVersion, str]],
+        gates: Sequence[Gate] = (),
     ) -> None:
         """Takes where to look.
 
@@ -102,12 +105,14 @@ class ModelAdmin:
             names: the models that there are.
             hosts: the hosts known now.
             faults: versions that cannot be opened in this process, and why.
+            gates: that a version must have passed before it is promoted.
         """
         self._store = store
         self._models = models
         self._names = tuple(names)
         self._hosts = hosts
         self._faults = faults
+        self._gates = tuple(gates)
 
     def show(self, model: str) -> ModelState:
         """Every version of a model.
@@ -156,7 +161,7 @@ class ModelAdmin:
             self._require_published(change.model, change.version)
         self._store.apply(
             change.model,
-            partial(self._step, change),
+            partial(self._step, change, self._step_of(change)),
             action=change.words(),
             author=change.author,
             reason=change.reason,
@@ -165,9 +170,9 @@ class ModelAdmin:
         )
         return self.show(change.model)
 
-    def _step(self, change: Change, lineup: Lineup) -> Lineup:
-        """The next line-up; the versions that shall answer have to be ready."""
-        after = _step_of(change)(lineup)
+    def _step(self, change: Change, step: Step, lineup: Lineup) -> Lineup:
+        """The next line-up; what shall answer has to be ready."""
+        after = step(lineup)
         if not change.force:
             answering = {after.live: "live"}
             if after.canary_percent > 0:
@@ -177,6 +182,25 @@ class ModelAdmin:
                 if version is not None and version not in before:
                     self._require_ready(ModelVersion(change.model, version), stage)
         return after
+
+    def _step_of(self, change: Change) -> Step:
+        version = change.version
+        match change.action:
+            case Action.STAGE:
+                return partial(steps.stage, version=version)
+            case Action.SHADOW:
+                return partial(steps.shadow, version=version)
+            case Action.CANARY:
+                return partial(steps.canary, version=version, percent=change.canary_percent)
+            case Action.PROMOTE:
+                verdicts = self._store.verdicts(change.model, version)
+                # A gate that was asked counts, whether or not it had to be.
+                needed = dict.fromkeys((*self._gates, *(verdict.gate for verdict in verdicts)))
+                return gated_promotion(version, needed, verdicts, force=change.force)
+            case Action.ROLLBACK:
+                return steps.rollback
+            case Action.RELEASE:
+                return steps.release
 
     def _require(self, model: str) -> None:
         if model not in self._names:
@@ -235,20 +259,3 @@ class ModelAdmin:
             ),
             faults=faults,
         )
-
-
-def _step_of(change: Change) -> Step:
-    version = change.version
-    match change.action:
-        case Action.STAGE:
-            return partial(steps.stage, version=version)
-        case Action.SHADOW:
-            return partial(steps.shadow, version=version)
-        case Action.CANARY:
-            return partial(steps.canary, version=version, percent=change.canary_percent)
-        case Action.PROMOTE:
-            return partial(steps.promote, version=version)
-        case Action.ROLLBACK:
-            return steps.rollback
-        case Action.RELEASE:
-            return steps.release

@@ -1,49 +1,27 @@
 """The line-ups of all models with everything that ever happened to them, in one SQLite file.
 
 A step is applied to the line-up that its author saw: whoever was overtaken is told by whom. Line-up
-and history change in one transaction, on disk (`synchronous = FULL`) before the call returns. The
-history only grows; the file itself refuses to change or delete an entry.
+and history change in one transaction, on disk before the call returns. The history only grows, and
+so do the verdicts of the gates.
 """
 
 import dataclasses
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from serving.errors import Conflict, InvalidRequest, StoreUnavailable
+from serving.versions.database import connected, make_tables, transaction
 from serving.versions.lineup import Lineup, Step
+from serving.versions.verdict import Verdict
 
 FILE_NAME = "versions.sqlite"
-_BUSY_TIMEOUT_S = 5.0
 _LONGEST_TEXT = 1000
 _COLUMNS = "model, revision, action, author, reason, forced, history.lineup, at_ms"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS lineups (
-    model TEXT PRIMARY KEY,
-    revision INTEGER NOT NULL,
-    lineup TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS history (
-    model TEXT NOT NULL,
-    revision INTEGER NOT NULL,
-    action TEXT NOT NULL,
-    author TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    forced INTEGER NOT NULL,
-    lineup TEXT NOT NULL,
-    at_ms INTEGER NOT NULL,
-    PRIMARY KEY (model, revision)
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS history_is_kept BEFORE DELETE ON history
-BEGIN SELECT RAISE(ABORT, 'history is kept'); END;
-CREATE TRIGGER IF NOT EXISTS history_stays BEFORE UPDATE ON history
-BEGIN SELECT RAISE(ABORT, 'history is kept'); END;
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +53,7 @@ class VersionStore:
         """
         self.path = path
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
-        with self._connected() as connection:
-            connection.executescript(_SCHEMA)
+        make_tables(path)
 
     def read(self, model: str) -> tuple[Lineup, int]:
         """A model's line-up and its revision; an empty one and 0 if nothing ever happened to it.
@@ -84,7 +61,7 @@ class VersionStore:
         Raises:
             StoreUnavailable: the file cannot be read.
         """
-        with self._connected() as connection:
+        with connected(self.path) as connection:
             return _read(connection, model)
 
     def read_all(self) -> dict[str, Entry]:
@@ -93,8 +70,8 @@ class VersionStore:
         Raises:
             StoreUnavailable: the file cannot be read.
         """
-        with self._connected() as connection:
-            return _newest(connection)
+        with connected(self.path) as connection:
+            return newest_entries(connection)
 
     def only_by(self, model: str, author: str) -> bool:
         """Whether nobody else has ever taken a step with the model.
@@ -102,7 +79,7 @@ class VersionStore:
         Raises:
             StoreUnavailable: the file cannot be read.
         """
-        with self._connected() as connection:
+        with connected(self.path) as connection:
             return not connection.execute(
                 "SELECT 1 FROM history WHERE model = ? AND author <> ? LIMIT 1", (model, author)
             ).fetchall()
@@ -140,7 +117,7 @@ class VersionStore:
                 raise InvalidRequest(field, "is empty")
             if len(text) > _LONGEST_TEXT:
                 raise InvalidRequest(field, f"has {len(text)} characters, at most {_LONGEST_TEXT}")
-        with self._connected() as connection, _transaction(connection):
+        with connected(self.path) as connection, transaction(connection):
             lineup, revision = _read(connection, model)
             if expected_revision is not None and revision != expected_revision:
                 raise _overtaken(connection, model, expected_revision, revision)
@@ -163,86 +140,40 @@ class VersionStore:
         Raises:
             StoreUnavailable: the file cannot be read.
         """
-        with self._connected() as connection:
+        with connected(self.path) as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM history WHERE model = ? ORDER BY revision DESC LIMIT ?",
                 (model, limit),
             ).fetchall()
         return [_entry(row) for row in rows]
 
-    def watch(self) -> "LineupWatch":
-        """A look at the newest entries that is quick as long as nothing has changed.
+    def add_verdict(self, verdict: Verdict) -> None:
+        """Writes down what a gate found; the newest verdict of a gate is the one that counts.
 
         Raises:
-            StoreUnavailable: the file cannot be read.
+            StoreUnavailable: the file cannot be written; nothing was.
         """
-        return LineupWatch(self.path)
+        with connected(self.path) as connection:
+            connection.execute(
+                "INSERT INTO verdicts (model, version, verdict) VALUES (?, ?, ?)",
+                (verdict.model, verdict.version, verdict.to_json()),
+            )
 
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own: steps are rare, and a lost process leaves nothing behind."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-            with closing(connection):
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"{self.path}: {error}") from error
-
-
-class LineupWatch:
-    """The newest entry of each model, read again only after the file has changed.
-
-    Holds a connection; for one thread at a time.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
-        self._seen: int | None = None
-
-    def poll(self) -> dict[str, Entry] | None:
-        """The entries, or None if they are as they were at the last call; some microseconds then.
+    def verdicts(self, model: str, version: int) -> list[Verdict]:
+        """Everything that gates ever found about a version, the newest first.
 
         Raises:
-            StoreUnavailable: the file cannot be read; the next call tries again.
+            StoreUnavailable: the file cannot be read, or holds a verdict that is none.
         """
+        with connected(self.path) as connection:
+            rows = connection.execute(
+                "SELECT verdict FROM verdicts WHERE model = ? AND version = ? ORDER BY number DESC",
+                (model, version),
+            ).fetchall()
         try:
-            if self._connection is None:
-                self._connection = sqlite3.connect(
-                    self._path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False
-                )
-                self._seen = None
-            # Changes with every commit of another connection.
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            if version == self._seen:
-                return None
-            entries = _newest(self._connection)
-        except sqlite3.Error as error:
-            self.close()
-            raise StoreUnavailable(f"{self._path}: {error}") from error
-        self._seen = version
-        return entries
-
-    def close(self) -> None:
-        """Ends the connection; the next poll opens another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; nobody else writes between reading and writing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+            return [Verdict.from_json(text) for (text,) in rows]
+        except ValueError as error:
+            raise StoreUnavailable(f"{self.path}: verdicts: {error}") from error
 
 
 def _read(connection: sqlite3.Connection, model: str) -> tuple[Lineup, int]:
@@ -252,7 +183,8 @@ def _read(connection: sqlite3.Connection, model: str) -> tuple[Lineup, int]:
     return (Lineup(model=model), 0) if row is None else (_parsed(row[0]), row[1])
 
 
-def _newest(connection: sqlite3.Connection) -> dict[str, Entry]:
+def newest_entries(connection: sqlite3.Connection) -> dict[str, Entry]:
+    """By model, the last step that was taken."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM history JOIN lineups USING (model, revision) ORDER BY model"
     )

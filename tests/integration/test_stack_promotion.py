@@ -79,6 +79,8 @@ def running(models: BuiltModels, tmp_path_factory: pytest.TempPathFactory) -> It
         "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(repository),
         "CARTWRIGHT_TRITON__UNLOAD_AFTER_S": "2",
         "CARTWRIGHT_TRITON__PROBE_PERIOD_S": "0.5",
+        # Gates take minutes, and have tests of their own.
+        "CARTWRIGHT_VERSIONS__GATES": "[]",
         "CARTWRIGHT_STORES__FOLDER": str(folder / "state"),
         "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
         "CARTWRIGHT_SERVER__RUN_FILE": str(run_file),

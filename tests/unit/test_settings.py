@@ -6,6 +6,7 @@ import pytest
 
 from serving.errors import StartupError
 from serving.settings import CONFIG_VARIABLE, load_settings
+from serving.versions.verdict import Gate
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,14 @@ def test_the_file_can_be_named_by_the_environment(
     assert load_settings().triton.hosts == 3
 
 
+def test_the_gates_of_a_promotion_can_be_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings().versions.gates == (Gate.PARITY, Gate.QUALITY, Gate.LATENCY)
+    monkeypatch.setenv("CARTWRIGHT_VERSIONS__GATES", '["parity", "replay"]')
+    assert load_settings().versions.gates == (Gate.PARITY, Gate.REPLAY)
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -51,6 +60,7 @@ def test_the_file_can_be_named_by_the_environment(
         ("sever: {}", "sever: there is no such setting"),
         ("deadlines: {converse_ms: 0}", "deadlines.converse_ms"),
         ("placement: {rank: somewhere}", "placement.rank"),
+        ("versions: {gates: [beauty]}", "versions.gates.0"),
         ("triton: {mode: external}", "urls must name at least one"),
         ("triton: {urls: ['h:1']}", "urls may only be given"),
         (

@@ -21,6 +21,7 @@ from serving.versions.admin import REPLICA, Action, Change, ModelAdmin, ModelSta
 from serving.versions.lineup import StepRefused
 from serving.versions.resident import AUTHOR, adopt_newest, resident_versions
 from serving.versions.store import VersionStore
+from serving.versions.verdict import Gate, Outcome, Verdict
 from tests.tiny_models import manifest
 
 MODEL = "add"
@@ -188,6 +189,55 @@ def test_a_version_whose_folder_is_gone_is_shown_with_the_reason(bench: Bench) -
     (shown,) = [v for v in bench.admin.show(MODEL).versions if v.version == 2]
     assert shown.manifest is None
     assert "manifest.json: cannot be read" in shown.faults[REPLICA]
+
+
+# ---- gates ---------------------------------------------------------------------------------------
+
+
+def verdict(gate: Gate, outcome: Outcome, against: int | None = 1) -> Verdict:
+    return Verdict(
+        gate=gate,
+        model=MODEL,
+        version=2,
+        against=against,
+        outcome=outcome,
+        reason="accuracy fell by 3 points.",
+        examples=("where is my order",),
+        at_ms=1,
+        environment={},
+    )
+
+
+def test_a_version_that_has_not_passed_is_not_promoted_unless_forced(bench: Bench) -> None:
+    admin = ModelAdmin(
+        bench.store, bench.models, (MODEL,), bench.hosts_now, dict, (Gate.PARITY, Gate.QUALITY)
+    )
+    bench.admin = admin
+    bench.take(Action.STAGE, 2)
+    bench.hosts = [host("a", 1, 2)]
+    with pytest.raises(StepRefused, match=r"parity has no verdict.*quality has no verdict"):
+        bench.take(Action.PROMOTE, 2)
+    bench.store.add_verdict(verdict(Gate.PARITY, Outcome.PASSED, None))
+    bench.store.add_verdict(verdict(Gate.QUALITY, Outcome.FAILED))
+    with pytest.raises(StepRefused, match=r"fell by 3 points\. For example: where is my order"):
+        bench.take(Action.PROMOTE, 2)
+    # A customer's share may be risked, everybody not.
+    bench.take(Action.CANARY, 2, canary_percent=5.0)
+    forced = bench.take(Action.PROMOTE, 2, force=True, reason="it is urgent")
+    assert forced.entry is not None
+    assert (forced.entry.forced, forced.entry.reason) == (True, "it is urgent")
+    bench.take(Action.ROLLBACK)
+    bench.store.add_verdict(verdict(Gate.QUALITY, Outcome.PASSED))
+    bench.take(Action.PROMOTE, 2)
+    assert bench.stages()[2] == "live"
+
+
+def test_a_gate_that_need_not_be_asked_counts_when_it_was(bench: Bench) -> None:
+    bench.take(Action.STAGE, 2)
+    bench.hosts = [host("a", 1, 2)]
+    bench.store.add_verdict(verdict(Gate.REPLAY, Outcome.FAILED))
+    with pytest.raises(StepRefused, match="replay failed"):
+        bench.take(Action.PROMOTE, 2)
 
 
 # ---- what is live when nobody has decided it -----------------------------------------------------

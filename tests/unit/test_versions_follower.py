@@ -17,6 +17,7 @@ from serving.versions.follower import VersionFollower
 from serving.versions.lineup import Lineup
 from serving.versions.routing import Router
 from serving.versions.store import VersionStore
+from serving.versions.watch import LineupWatch
 from tests.fakes.world import manifest
 from tests.waiting import until
 
@@ -60,7 +61,7 @@ class Bench:
 
     @asynccontextmanager
     async def following(self, close_after_s: float = 0.0) -> AsyncIterator[VersionFollower]:
-        watch = self.store.watch()
+        watch = LineupWatch(self.store.path)
         made = VersionFollower(
             watch.poll, self.models, self.opened, self.router, close_after_s=close_after_s
         )
@@ -139,7 +140,7 @@ async def test_line_ups_that_cannot_be_read_stay_in_force(bench: Bench) -> None:
 
 
 async def test_nothing_is_read_while_nothing_changes(bench: Bench) -> None:
-    watch = bench.store.watch()
+    watch = LineupWatch(bench.store.path)
     first = watch.poll()
     assert first is not None
     assert first[MODEL].lineup.live == 1

@@ -1,7 +1,7 @@
 """A tritonserver for trials: one published version, hosted in many ways under as many names.
 
-<scratch>/models/<model>-<label>/config.pbtxt     the point's configuration
-<scratch>/models/<model>-<label>/<version> ──▶    the published version folder
+<scratch>/models/<model>.<version>-<label>/config.pbtxt     the point's configuration
+<scratch>/models/<model>.<version>-<label>/<version> ──▶    the published version folder
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from model_build.tune.host import PointFailed
 from model_build.tune.load import apply_load
 from model_build.tune.requests import Body, addressed
 from model_build.tune.schedule import LEAD_IN_S
-from serving.errors import ModelContractViolated, StartupError
+from serving.errors import ModelContractViolated
 from serving.models.repository import PublishedVersion
 from serving.settings import TritonSettings
-from serving.triton.control import ProbeFailed
+from serving.triton.control import LoadRefused, ProbeFailed
 from serving.triton.server import Server
 from serving.triton.tensors import TensorContract
 
@@ -127,7 +127,7 @@ class TrialHost:
             await self._server.while_running(self._server.control.load(name, _LOAD_TIMEOUT_S))
             await self._server.while_running(self._check_answer(name))
             self._loaded[point] = sum(map(_memory_bytes, self._instances(point)))
-        except (StartupError, ProbeFailed, ModelContractViolated, psutil.Error) as error:
+        except (LoadRefused, ProbeFailed, ModelContractViolated, psutil.Error) as error:
             raise PointFailed(str(error)) from error
 
     async def _unload(self, point: TunedHosting) -> None:
@@ -214,7 +214,7 @@ class TrialHost:
         )
 
     def _name(self, point: TunedHosting) -> str:
-        return f"{self._spec.name}-{point.label}"
+        return f"{self._spec.name}.{self._version.manifest.version}-{point.label}"
 
     def _instances(self, point: TunedHosting) -> list[psutil.Process]:
         """The processes in which a point's instances run.

@@ -1,0 +1,127 @@
+"""Versions of published models that err or dawdle, with manifests that list them as they are."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from model_build.publish import publish
+from serving.models.manifest import ModelManifest, sha256_of
+from serving.models.repository import ModelRepository
+
+# Changes a graph in place.
+Change = Callable[[Any], None]
+_SIDE = 1000
+_PRODUCTS = 2
+
+
+def publish_changed(
+    repository: Path, model: str, version: int, change: Change, kinds: Sequence[str]
+) -> int:
+    """Publishes a version again with other graphs; returns its number.
+
+    Args:
+        repository: where it is and will be.
+        model: its name.
+        version: that is changed.
+        change: done to the artifacts.
+        kinds: of artifacts, e.g. "onnx"; the others stay as they are.
+    """
+    source = ModelRepository(repository).version(model, version)
+
+    def fill(draft: Path, number: int) -> ModelManifest:
+        records = []
+        for record in source.manifest.artifacts:
+            path = draft / record.path
+            shutil.copyfile(source.folder / record.path, path)
+            if record.kind in kinds:
+                graph = onnx.load(str(path))
+                change(graph.graph)
+                onnx.save(graph, str(path))
+            update = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
+            records.append(record.model_copy(update=update))
+        return source.manifest.model_copy(update={"version": number, "artifacts": tuple(records)})
+
+    return publish(repository, model, fill).version
+
+
+def columns_reversed(output: str) -> Change:
+    """Each class is answered in the place of another; the last items of a list come first."""
+
+    def change(graph: Any) -> None:
+        before = _renamed(graph, output)
+        names = []
+        # Along axis 1, from the last to before the first.
+        for name, value in (("from", -1), ("to", -(2**40)), ("axis", 1), ("step", -1)):
+            names.append(f"{output}_{name}")
+            graph.initializer.append(numpy_helper.from_array(np.array([value]), names[-1]))
+        graph.node.append(helper.make_node("Slice", [before, *names], [output]))
+
+    return change
+
+
+def turned_round(output: str) -> Change:
+    """What was best is worst."""
+
+    def change(graph: Any) -> None:
+        graph.node.append(helper.make_node("Neg", [_renamed(graph, output)], [output]))
+
+    return change
+
+
+def mostly_forgotten(output: str, kept: int) -> Change:
+    """Only the first few columns of an output are left, float32 [n, 384]."""
+
+    def change(graph: Any) -> None:
+        mask = (np.arange(384) < kept).astype(np.float32)
+        graph.initializer.append(numpy_helper.from_array(mask, f"{output}_mask"))
+        before = _renamed(graph, output)
+        graph.node.append(helper.make_node("Mul", [before, f"{output}_mask"], [output]))
+
+    return change
+
+
+def slowed(output: str) -> Change:
+    """The same answers, after multiplications of large matrices that come to nothing."""
+
+    def change(graph: Any) -> None:
+        matrix = np.full((_SIDE, _SIDE), 1e-3, np.float32)
+        before = _renamed(graph, output)
+        names = {key: f"{output}_{key}" for key in ("matrix", "nought", "largest", "none")}
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(matrix, names["matrix"]),
+                numpy_helper.from_array(np.float32(0.0), names["nought"]),
+            ]
+        )
+        # Depends on the answer, so that it cannot be computed once and for all.
+        graph.node.append(helper.make_node("ReduceMax", [before], [names["largest"]], keepdims=0))
+        graph.node.append(
+            helper.make_node("Add", [names["matrix"], names["largest"]], [f"{output}_product_0"])
+        )
+        for step in range(_PRODUCTS):
+            product = [f"{output}_product_{step}", names["matrix"]]
+            graph.node.append(helper.make_node("MatMul", product, [f"{output}_product_{step + 1}"]))
+        last = f"{output}_product_{_PRODUCTS}"
+        graph.node.append(helper.make_node("ReduceMax", [last], [f"{output}_most"], keepdims=0))
+        graph.node.append(
+            helper.make_node("Mul", [f"{output}_most", names["nought"]], [names["none"]])
+        )
+        graph.node.append(helper.make_node("Add", [before, names["none"]], [output]))
+
+    return change
+
+
+def _renamed(graph: Any, output: str) -> str:
+    """Gives the value behind an output another name, which is returned."""
+    before = f"{output}_before"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == output:
+                    names[i] = before
+    return before
