@@ -72,7 +72,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 def slow_request() -> Any:
-    request = service_pb2.ModelInferRequest(model_name="slow")
+    request = service_pb2.ModelInferRequest(model_name="slow.1")
     tensor = request.inputs.add(name="x", datatype="FP32", shape=[1, 1])
     tensor.contents.fp32_contents.append(float(LONG))
     return request
@@ -102,7 +102,7 @@ async def test_a_host_tells_its_load_and_finishes_what_it_has_before_it_leaves(
         assert not all(call.done() for call in calls)
         replies = await asyncio.gather(*calls)
         await leaving
-    assert all(reply.model_name == "slow" for reply in replies)
+    assert all(reply.model_name == "slow.1" for reply in replies)
     assert bench.states() == [HostState.STARTING, HostState.READY, HostState.DOWN]
     assert [r.detail for r in bench.records if r.state is HostState.DOWN] == ["leaving", "stopped"]
     assert processes(bench.folder) == []
