@@ -68,6 +68,7 @@ class Replica:
             self.settings.triton.models,
             self.directory.records,
             lambda: self.versions.faults,
+            self.models.opened,
             self.settings.versions.gates,
         )
 

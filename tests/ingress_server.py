@@ -15,7 +15,9 @@ from serving.versions.store import FILE_NAME, VersionStore
 
 def no_admin(folder: Path) -> ModelAdmin:
     """An admin of no model, for what is not about models."""
-    return ModelAdmin(VersionStore(folder / FILE_NAME), ModelRepository(folder), (), list, dict)
+    return ModelAdmin(
+        VersionStore(folder / FILE_NAME), ModelRepository(folder), (), list, dict, tuple
+    )
 
 
 @asynccontextmanager

@@ -68,7 +68,9 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
         StartupError: there is no version to drill with, or the stack does not start.
         CartwrightError: a step was refused.
     """
-    repository, old, new = _two_versions(options.repository, folder)
+    repository = _linked(options.repository, folder / "models")
+    old = ModelRepository(repository).latest(MODEL).manifest.version
+    new = old + 1
     overrides = {
         "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(repository),
         "CARTWRIGHT_STORES__SHOP": str(options.shop.absolute()),
@@ -82,8 +84,8 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
     }
     with local_stack(overrides, folder) as stack, load_generator() as generator:
         say(f"stack ready after {stack.start_s:.1f} s; {MODEL} {old} is live, {new} is drilled")
-        with CommerceClient(stack.address, channels=1, token=_TOKEN) as client:
-            _step(client, "promote", old)
+        # Only now: at its first start, a stack makes the newest version live.
+        _publish_again(repository, old, new)
         load = _load(stack.address, options)
         peak = generator.run(replace(load, seconds=_PEAK_S), _nothing)
         peak_per_s = peak.requests / peak.seconds
@@ -163,7 +165,8 @@ def _promote(client: CommerceClient, version: int, switches: list[Switch]) -> fl
         (status,) = [one for one in shown.versions if one.version == version]
         if status.faults:
             raise StartupError(f"version {version}: {dict(status.faults)}")
-        if shown.serving_host_ids and set(shown.serving_host_ids) <= set(status.ready_host_ids):
+        waiting = set(shown.serving_host_ids) - set(status.ready_host_ids)
+        if shown.serving_host_ids and status.open and not waiting:
             break
         if time.monotonic() > give_up_s:
             raise StartupError(f"version {version}: not ready in time")
@@ -183,8 +186,6 @@ def _roll_back(client: CommerceClient, version: int, switches: list[Switch]) -> 
 def _step(client: CommerceClient, action: str, version: int) -> None:
     shown = client.show_model(MODEL, deadline_ms=_DEADLINE_MS)
     stages = {one.version: one.stage for one in shown.versions}
-    if action == "promote" and stages.get(version) == "live":
-        return
     if stages.get(version) == "published":
         _change(client, "stage", version)
     _change(client, action, version)
@@ -201,13 +202,9 @@ def _change(client: CommerceClient, action: str, version: int) -> None:
     )
 
 
-def _two_versions(source: Path, folder: Path) -> tuple[Path, int, int]:
-    """A repository of links whose newest version of `MODEL` is there twice."""
+def _linked(source: Path, repository: Path) -> Path:
+    """A repository of one's own, with links to the versions of another."""
     models = ModelRepository(source)
-    latest = models.latest(MODEL)
-    old = latest.manifest.version
-    new = old + 1
-    repository = folder / "models"
     for model in source.iterdir():
         if not (model / "config.pbtxt").is_file():
             continue
@@ -217,10 +214,14 @@ def _two_versions(source: Path, folder: Path) -> tuple[Path, int, int]:
             (repository / model.name / str(version)).symlink_to(
                 (model / str(version)).absolute(), target_is_directory=True
             )
+    return repository
+
+
+def _publish_again(repository: Path, old: int, new: int) -> None:
+    """The same artifact under another number."""
     copied = repository / MODEL / str(new)
-    shutil.copytree(latest.folder, copied)
+    shutil.copytree(repository / MODEL / str(old), copied)
     ModelManifest.read(copied).model_copy(update={"version": new}).write(copied)
-    return repository, old, new
 
 
 def _load(address: str, options: Options) -> Load:

@@ -215,7 +215,8 @@ class _Steps:
         while True:
             status = self._status(version)
             waiting = set(self.state.serving_host_ids) - set(status.ready_host_ids)
-            if self.state.serving_host_ids and not waiting and not status.faults:
+            ready = bool(self.state.serving_host_ids) and not waiting and status.open
+            if ready and not status.faults:
                 if withdraw:
                     self._progress.print(f"ready after {time.monotonic() - began_s:.1f} s")
                 return
@@ -224,7 +225,8 @@ class _Steps:
                 if withdraw:
                     self._reason = f"{self._reason} (withdrawn: {why or 'not ready in time'})"
                     self.take("rollback", 0)
-                late = f"not ready on {', '.join(sorted(waiting))} within {timeout_s:g} s"
+                where = ", ".join(sorted(waiting)) or "the replica"
+                late = f"not ready on {where} within {timeout_s:g} s"
                 raise FailedPrecondition(f"{self._model}: version {version}: {why or late}")
             time.sleep(_LOOK_PERIOD_S)
             self.state = self._look()

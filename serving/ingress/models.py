@@ -159,4 +159,5 @@ def _version(state: VersionState) -> pb.VersionStatus:
         artifact="" if manifest is None else manifest.served_artifact,
         sha256="" if manifest is None else manifest.served_sha256,
         published_at_ms=0 if manifest is None else manifest.published_at_ms,
+        open=state.open,
     )

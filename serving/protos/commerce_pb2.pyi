@@ -497,7 +497,7 @@ class ShowModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class VersionStatus(_message.Message):
-    __slots__ = ("version", "stage", "ready_host_ids", "faults", "artifact", "sha256", "published_at_ms")
+    __slots__ = ("version", "stage", "ready_host_ids", "faults", "artifact", "sha256", "published_at_ms", "open")
     class FaultsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -512,6 +512,7 @@ class VersionStatus(_message.Message):
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
     version: int
     stage: str
     ready_host_ids: _containers.RepeatedScalarFieldContainer[str]
@@ -519,7 +520,8 @@ class VersionStatus(_message.Message):
     artifact: str
     sha256: str
     published_at_ms: int
-    def __init__(self, version: _Optional[int] = ..., stage: _Optional[str] = ..., ready_host_ids: _Optional[_Iterable[str]] = ..., faults: _Optional[_Mapping[str, str]] = ..., artifact: _Optional[str] = ..., sha256: _Optional[str] = ..., published_at_ms: _Optional[int] = ...) -> None: ...
+    open: bool
+    def __init__(self, version: _Optional[int] = ..., stage: _Optional[str] = ..., ready_host_ids: _Optional[_Iterable[str]] = ..., faults: _Optional[_Mapping[str, str]] = ..., artifact: _Optional[str] = ..., sha256: _Optional[str] = ..., published_at_ms: _Optional[int] = ..., open: _Optional[bool] = ...) -> None: ...
 
 class ShowModelReply(_message.Message):
     __slots__ = ("model", "revision", "canary_percent", "versions", "last_step", "serving_host_ids", "meta")

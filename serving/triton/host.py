@@ -245,6 +245,7 @@ class TritonHost:
                         ended.result()
                     ready = await server.while_running(server.ready_versions(timeout_s))
                     missed = 0
+                    await self._residents.look(ready)
                     if converging is None:
                         ready -= await server.while_running(self._unload_dead(server, ready))
                         converging = asyncio.create_task(self._residents.converge(server, ready))
@@ -343,6 +344,7 @@ class TritonHost:
         raise AssertionError("unreachable")
 
     async def _load_first(self, server: Server) -> frozenset[ModelVersion]:
+        await self._residents.look(frozenset())
         await self._residents.converge(server, frozenset())
         return await server.ready_versions(self._settings.start_timeout_s)
 

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 Wanted = Callable[[], Mapping[str, Sequence[int]]]
 
 _LONGEST_BACKOFF_S = 30.0
+# Looks after which everybody has heard that a version is withdrawn. Whoever wants it again until
+# then finds it loaded; whoever does later finds that it is not ready, and waits.
+_TOLD_AFTER = 2
 
 
 def newest(models: ModelRepository, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
@@ -55,7 +58,8 @@ class Residents:
         self._failed: dict[ModelVersion, tuple[int, float]] = {}
         self._last: frozenset[ModelVersion] = frozenset()
         self._unwanted_since_s: dict[ModelVersion, float] = {}
-        self._withdrawn: set[ModelVersion] = set()
+        # How many looks ago a version was withdrawn.
+        self._withdrawn: dict[ModelVersion, int] = {}
 
     @property
     def withdrawn(self) -> frozenset[ModelVersion]:
@@ -73,26 +77,39 @@ class Residents:
         self._unwanted_since_s.clear()
         self._withdrawn.clear()
 
+    async def look(self, ready: frozenset[ModelVersion]) -> None:
+        """Learns what is wanted now, and withdraws what has not been for a while."""
+        await self._read_wanted()
+        unwanted = ready - self._last
+        now_s = asyncio.get_running_loop().time()
+        self._withdrawn = {v: n + 1 for v, n in self._withdrawn.items() if v in unwanted}
+        self._unwanted_since_s = {v: self._unwanted_since_s.get(v, now_s) for v in unwanted}
+        for version, since_s in self._unwanted_since_s.items():
+            if now_s - since_s >= self._settings.unload_after_s:
+                self._withdrawn.setdefault(version, 0)
+
     async def converge(self, server: Server, ready: frozenset[ModelVersion]) -> None:
-        """One pass: loads what is missing and unloads what has not been wanted for a while.
+        """One pass after a look: loads what is missing, unloads what was withdrawn.
 
         What cannot be loaded is noted in `faults`, and tried again after a pause.
 
         Raises:
             ProbeFailed: the server does not answer.
         """
-        wanted = await self._read_wanted()
-        await self._load(server, sorted(wanted - ready), ready)
-        await self._unload(server, ready - wanted)
+        await self._load(server, sorted(self._last - ready), ready)
+        for version, looks in list(self._withdrawn.items()):
+            if looks >= _TOLD_AFTER:
+                logger.info("version %s is unloaded", version)
+                await server.control.unload(served_name(version), self._settings.start_timeout_s)
 
-    async def _read_wanted(self) -> frozenset[ModelVersion]:
+    async def _read_wanted(self) -> None:
         names = self._settings.models
         try:
             found = await asyncio.to_thread(self._wanted)
         except StoreUnavailable as error:
             # What was wanted stays so: nothing is unloaded because somebody cannot be asked.
             logger.warning("which versions are wanted is not known: %s", error.message)
-            return self._last
+            return
         self._last = frozenset(
             ModelVersion(name, version) for name in names for version in found.get(name, ())
         )
@@ -104,7 +121,6 @@ class Residents:
                 self._note(name, self._models.missing(name).message)
             elif not found.get(name):
                 self._note(name, f"model {name}: no version is live")
-        return self._last
 
     async def _load(
         self, server: Server, missing: Sequence[ModelVersion], ready: frozenset[ModelVersion]
@@ -162,17 +178,6 @@ class Residents:
         pause_s = self._settings.restart_backoff_s * 2 ** min(count, 10)
         now_s = asyncio.get_running_loop().time()
         self._failed[version] = (count, now_s + min(pause_s, _LONGEST_BACKOFF_S))
-
-    async def _unload(self, server: Server, unwanted: frozenset[ModelVersion]) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self._withdrawn &= unwanted
-        self._unwanted_since_s = {v: self._unwanted_since_s.get(v, now_s) for v in unwanted}
-        for version, since_s in self._unwanted_since_s.items():
-            if version in self._withdrawn:
-                logger.info("version %s is unloaded", version)
-                await server.control.unload(served_name(version), self._settings.start_timeout_s)
-            elif now_s - since_s >= self._settings.unload_after_s:
-                self._withdrawn.add(version)
 
     def _note(self, what: str, why: str) -> None:
         if self.faults.get(what) != why:

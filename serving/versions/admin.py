@@ -1,6 +1,6 @@
 """Steps of versions as an admin takes them: checked against what is published and what is ready."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -72,6 +72,8 @@ class VersionState:
     ready_host_ids: tuple[str, ...]
     # By host id or `REPLICA`: why it cannot be served there.
     faults: Mapping[str, str]
+    # Whether this process has its files open.
+    open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class ModelAdmin:
         names: Sequence[str],
         hosts: Callable[[], Sequence[HostRecord]],
         faults: Callable[[], Mapping[ModelVersion, str]],
+        opened: Callable[[], Container[ModelVersion]],
         gates: Sequence[Gate] = (),
     ) -> None:
         """Takes where to look.
@@ -105,6 +108,7 @@ class ModelAdmin:
             names: the models that there are.
             hosts: the hosts known now.
             faults: versions that cannot be opened in this process, and why.
+            opened: versions that are.
             gates: that a version must have passed before it is promoted.
         """
         self._store = store
@@ -112,6 +116,7 @@ class ModelAdmin:
         self._names = tuple(names)
         self._hosts = hosts
         self._faults = faults
+        self._opened = opened
         self._gates = tuple(gates)
 
     def show(self, model: str) -> ModelState:
@@ -222,8 +227,8 @@ class ModelAdmin:
             if host.state is HostState.READY
             and version.version not in host.ready_models.get(version.model, ())
         ]
-        if version in self._faults():
-            reasons.append(f"{REPLICA}: {self._faults()[version]}")
+        if version not in self._opened():
+            reasons.append(f"{REPLICA}: {self._faults().get(version, 'not open yet')}")
         if not any(host.state is HostState.READY for host in self._hosts()):
             reasons.append("no host is ready")
         if reasons:
@@ -258,4 +263,5 @@ class ModelAdmin:
                 and number in host.ready_models.get(lineup.model, ())
             ),
             faults=faults,
+            open=version in self._opened(),
         )

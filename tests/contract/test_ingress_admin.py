@@ -59,6 +59,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         (MODEL,),
         lambda: hosts,
         dict,
+        world.opened.opened,
     )
     view = ModelsView(world.router.lineups, world.opened.opened, lambda: hosts, lambda _host: 0)
     health = Health((MODEL,), world.router.can_answer)
@@ -97,7 +98,7 @@ async def test_without_a_token_in_the_settings_nobody_may(tmp_path: Path) -> Non
     world = build_world()
     view = ModelsView(world.router.lineups, world.opened.opened, list, lambda _host: 0)
     admin = ModelAdmin(
-        VersionStore(tmp_path / FILE_NAME), ModelRepository(tmp_path), (MODEL,), list, dict
+        VersionStore(tmp_path / FILE_NAME), ModelRepository(tmp_path), (MODEL,), list, dict, tuple
     )
     health = Health((MODEL,), world.router.can_answer)
     ingress = Ingress(world.settings, world.pipelines, view, health, admin)

@@ -37,8 +37,14 @@ class Bench:
         self.store = VersionStore(folder / "versions.sqlite")
         self.hosts: list[HostRecord] = [host("a", 1), host("b", 1)]
         self.faults: dict[ModelVersion, str] = {}
+        self.opened = {ModelVersion(MODEL, version) for version in (1, 2, 3)}
         self.admin = ModelAdmin(
-            self.store, self.models, (MODEL,), self.hosts_now, lambda: self.faults
+            self.store,
+            self.models,
+            (MODEL,),
+            self.hosts_now,
+            lambda: self.faults,
+            lambda: self.opened,
         )
         self.take(Action.STAGE, 1)
         self.take(Action.PROMOTE, 1)
@@ -129,6 +135,9 @@ def test_a_host_that_is_down_keeps_nobody_from_going_on(bench: Bench) -> None:
 def test_files_that_a_replica_cannot_read_keep_a_version_from_answering(bench: Bench) -> None:
     bench.take(Action.STAGE, 2)
     bench.hosts = [host("a", 1, 2)]
+    bench.opened.remove(ModelVersion(MODEL, 2))
+    with pytest.raises(StepRefused, match="replica: not open yet"):
+        bench.take(Action.PROMOTE, 2)
     bench.faults = {ModelVersion(MODEL, 2): "labels.json: not JSON"}
     with pytest.raises(StepRefused, match=r"replica: labels\.json: not JSON"):
         bench.take(Action.PROMOTE, 2)
@@ -210,7 +219,13 @@ def verdict(gate: Gate, outcome: Outcome, against: int | None = 1) -> Verdict:
 
 def test_a_version_that_has_not_passed_is_not_promoted_unless_forced(bench: Bench) -> None:
     admin = ModelAdmin(
-        bench.store, bench.models, (MODEL,), bench.hosts_now, dict, (Gate.PARITY, Gate.QUALITY)
+        bench.store,
+        bench.models,
+        (MODEL,),
+        bench.hosts_now,
+        dict,
+        lambda: bench.opened,
+        (Gate.PARITY, Gate.QUALITY),
     )
     bench.admin = admin
     bench.take(Action.STAGE, 2)
