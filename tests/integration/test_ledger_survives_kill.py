@@ -77,9 +77,10 @@ def test_everything_acknowledged_survives_kill_nine(tmp_path: Path) -> None:
         assert State.WRITTEN not in {report.state for report in reports}
     assert len(told) > 2 * ROUNDS
     assert all(len(LedgerReader(tmp_path).find(trace)) == 1 for trace in told[::5000])
-    # The next writer gives back what was allocated, and loses nothing by that.
+    # The next writer gives back what was allocated, and loses nothing by that. A writer that was
+    # killed while it copied an entry leaves the beginning of it, so that any byte may be the last.
     Ledger(settings(tmp_path), "{}").close()
-    assert all(file.path.read_bytes().endswith(b"\n") for file in segment_files(tmp_path))
+    assert not any(file.path.read_bytes().endswith(b"\0") for file in segment_files(tmp_path))
     assert traces(tmp_path) == there
 
 
