@@ -40,6 +40,7 @@ from serving.metrics.readings import (
     shadow_readings,
 )
 from serving.replica import Replica, open_replica
+from serving.rollout.conductor import Conductor, keep_conducting
 from serving.scaling.observation import IN_FLIGHT
 from serving.scaling.ray_options import host_replicas, pipeline_replicas
 from serving.scaling.rules import STEP_PREFIX
@@ -142,8 +143,9 @@ class AgentIngress(Ingress):
             replica.client.in_flight,
         )
         health = Health(settings.triton.models, replica.router.can_answer)
-        books = await asyncio.to_thread(open_books, settings, replica.models.opened)
-        super().__init__(settings, pipelines, view, health, replica.admin(), books)
+        books = await asyncio.to_thread(open_books, settings, replica.tally, replica.models.opened)
+        admin = replica.admin()
+        super().__init__(settings, pipelines, view, health, admin, books)
         if settings.server.direct_calls:
             serve_directly(self)
         self._embedding = asyncio.ensure_future(_keep_embedding(pipelines.knowledge.embed_missing))
@@ -166,6 +168,11 @@ class AgentIngress(Ingress):
                 settings.versions.hold_s,
             )
         )
+        self._conducting = asyncio.ensure_future(
+            keep_conducting(
+                Conductor(admin.store, replica.judge(), admin.readiness, admin.promotion)
+            )
+        )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve when the deployment is scaled: what its rules know of a replica."""
@@ -178,6 +185,7 @@ class AgentIngress(Ingress):
             self._embedding.cancel()
             self._publishing.cancel()
             self._releasing.cancel()
+            self._conducting.cancel()
         telling = getattr(self, "_telling", None)
         if telling is not None:
             telling.cancel()

@@ -17,6 +17,10 @@ from serving.models.manifest import ModelManifest
 from serving.models.memory import RememberingModels
 from serving.models.repository import ModelRepository
 from serving.models.version import ModelVersion
+from serving.rollout.conductor import RolloutJudge
+from serving.rollout.counts_file import FILE_NAME as COUNTS_FILE_NAME
+from serving.rollout.counts_file import CountsFile, keep_writing
+from serving.rollout.tally import Tally
 from serving.settings import Settings
 from serving.steps import encode, understand
 from serving.steps.placement import Step
@@ -26,6 +30,7 @@ from serving.triton.client import TritonModelClient
 from serving.triton.discovery import Changes, HostDirectory, StaticHosts
 from serving.versions.admin import ModelAdmin
 from serving.versions.follower import VersionFollower
+from serving.versions.readiness import Readiness
 from serving.versions.routing import Router
 from serving.versions.shadow import Shadows
 from serving.versions.store import FILE_NAME, VersionStore
@@ -48,6 +53,8 @@ class Replica:
     models: ModelSteps
     versions: VersionFollower
     shadows: Shadows
+    tally: Tally
+    counts: CountsFile
     _opened: AsyncExitStack
 
     def pipelines(self, elsewhere: Mapping[str, Step[Any, Any]]) -> Pipelines:
@@ -66,10 +73,15 @@ class Replica:
             VersionStore(self.settings.stores.folder / FILE_NAME),
             ModelRepository(self.settings.triton.model_repository),
             self.settings.triton.models,
-            self.directory.records,
-            lambda: self.versions.faults,
-            self.models.opened,
+            Readiness(self.directory.records, lambda: self.versions.faults, self.models.opened),
+            self.judge(),
             self.settings.versions.gates,
+        )
+
+    def judge(self) -> RolloutJudge:
+        """What rollouts have shown so far."""
+        return RolloutJudge(
+            self.counts, lambda _model, _since_ms: {}, self.settings.versions.rollout
         )
 
     async def close(self) -> None:
@@ -122,7 +134,11 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         client = TritonModelClient(directory, settings.triton.coalescing)
         opened.push_async_callback(client.close)
         router = Router(lambda v: v in models.opened() and bool(directory.hosts_with(v)))
-        shadows = Shadows(lambda: any(one.waiting for one in client.stats().values()))
+        tally = Tally(router.tried)
+        counts = CountsFile(settings.stores.folder / COUNTS_FILE_NAME)
+        shadows = Shadows(
+            lambda: any(one.waiting for one in client.stats().values()), tally.shadowed
+        )
         shadows.start()
         opened.push_async_callback(shadows.close)
         models = ModelSteps(
@@ -139,6 +155,8 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         )
         opened.push_async_callback(versions.close)
         await versions.start()
+        writing = asyncio.create_task(keep_writing(tally.current, counts), name="counts")
+        opened.callback(writing.cancel)
         # Read now, so that the first request does not pay for it.
         await models.steps.catalogue.current()
         # A request makes thousands of objects and hardly a cycle: looking for some after every 700,
@@ -153,6 +171,8 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
             models=models,
             versions=versions,
             shadows=shadows,
+            tally=tally,
+            counts=counts,
             _opened=opened.pop_all(),
         )
     raise AssertionError("the block above returns or raises")

@@ -8,16 +8,13 @@ from typing import Any
 import grpc
 
 from serving.ingress import servicers
-from serving.models.repository import ModelRepository
 from serving.versions.admin import ModelAdmin
-from serving.versions.store import FILE_NAME, VersionStore
+from tests.model_admin import model_admin
 
 
 def no_admin(folder: Path) -> ModelAdmin:
     """An admin of no model, for what is not about models."""
-    return ModelAdmin(
-        VersionStore(folder / FILE_NAME), ModelRepository(folder), (), list, dict, tuple
-    )
+    return model_admin(folder, folder, ())
 
 
 @asynccontextmanager

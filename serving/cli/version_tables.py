@@ -8,6 +8,7 @@ from rich.text import Text
 from serving.cli.tables import DIGEST_CHARS, plain_table, utc
 from serving.protos import commerce_pb2 as pb
 
+_VERDICTS = {"accept": "green", "reject": "red", "go on": ""}
 _STYLES = {"live": "green", "canary": "yellow", "shadow": "yellow"}
 
 
@@ -28,6 +29,32 @@ def versions_table(reply: pb.ShowModelReply) -> Table:
             Text(status.sha256[:DIGEST_CHARS]),
             utc(status.published_at_ms),
             Text("; ".join(f"{where}: {why}" for where, why in sorted(status.faults.items()))),
+        )
+    return table
+
+
+def rollout_table(rollout: pb.Rollout) -> Table:
+    """What the present stage of a rollout has shown."""
+    table = plain_table(
+        rollout.stage,
+        "live",
+        "candidate",
+        "difference",
+        "bounds at all times",
+        "allowed",
+        "verdict",
+    )
+    for finding in rollout.findings:
+        live = f"{finding.live_bad} of {finding.live_of}" if finding.HasField("live_of") else "-"
+        verdict = finding.verdict if finding.needed else f"{finding.verdict} (not waited for)"
+        table.add_row(
+            finding.measure,
+            live,
+            f"{finding.candidate_bad} of {finding.candidate_of}",
+            f"{finding.difference:+.2%}",
+            f"{finding.low:+.2%} to {finding.high:+.2%}",
+            f"{finding.margin:+.2%}",
+            Text(verdict, style=_VERDICTS[finding.verdict]),
         )
     return table
 

@@ -11,12 +11,14 @@ from rich.console import Console
 from serving.cli.connection import Connection, with_connection
 from serving.cli.document import plain, print_document
 from serving.cli.render import stdout_console
-from serving.cli.version_tables import steps_table, versions_table
+from serving.cli.rollout import follow_rollout
+from serving.cli.version_tables import rollout_table, steps_table, versions_table
 from serving.client import CommerceClient
 from serving.errors import FailedPrecondition
 from serving.protos import commerce_pb2 as pb
 
 _LOOK_PERIOD_S = 0.2
+_INTERRUPTED = 130
 # Stages in which hosts have a version loaded.
 _RESIDENT = frozenset({"shadow", "canary", "live", "previous"})
 
@@ -112,6 +114,13 @@ def canary(
 @_step_options
 @_WAIT
 @_FORCE
+@click.option(
+    "--auto",
+    is_flag=True,
+    help="As a shadow first, then to growing shares of the customers, each judged by what they "
+    "get; withdrawn by itself if that is worse.",
+)
+@click.option("--detach", is_flag=True, help="With --auto: begin it and return.")
 @with_connection
 def promote(
     connection: Connection,
@@ -121,10 +130,17 @@ def promote(
     reason: str,
     timeout_s: float,
     force: bool,
+    auto: bool,
+    detach: bool,
 ) -> None:
     """Let VERSION answer everybody, once it is ready on every host."""
+    if detach and not auto:
+        raise click.UsageError("--detach: only with --auto")
     with connection.admin_client() as client:
         steps = _Steps(connection, client, model, author, reason)
+        if auto:
+            _print(connection, steps.roll_out(version, force=force, follow=not detach))
+            return
         steps.load(version, timeout_s)
         _print(connection, steps.take("promote", version, force=force))
 
@@ -231,6 +247,26 @@ class _Steps:
             time.sleep(_LOOK_PERIOD_S)
             self.state = self._look()
 
+    def roll_out(self, version: int, *, force: bool, follow: bool) -> pb.ShowModelReply:
+        """Begins a rollout, which the stack goes on with, and follows it to its end.
+
+        Raises:
+            FailedPrecondition: the version was withdrawn, or somebody took another step.
+        """
+        if self._stage_of(version) == "published":
+            self.take("stage", version)
+        self.take("roll out", version, force=force)
+        if follow:
+            try:
+                self.state = follow_rollout(self._look, version, self._progress)
+            except KeyboardInterrupt:
+                self._progress.print(
+                    f"the stack goes on with it: `cartwright models show {self._model}` tells how "
+                    f"it stands, `cartwright models rollback {self._model}` ends it"
+                )
+                raise SystemExit(_INTERRUPTED) from None
+        return self.state
+
     def _look(self) -> pb.ShowModelReply:
         return self._client.show_model(self._model, deadline_ms=self._connection.deadline_ms)
 
@@ -250,5 +286,7 @@ def _print(connection: Connection, reply: pb.ShowModelReply) -> None:
         return
     console = stdout_console()
     console.print(versions_table(reply))
+    if reply.HasField("rollout"):
+        console.print(rollout_table(reply.rollout))
     if reply.HasField("last_step"):
         console.print(steps_table([reply.last_step]))

@@ -192,7 +192,7 @@ class CommerceClient:
         deadline_ms: float,
         traceparent: str = "",
     ) -> pb.ShowModelReply:
-        """One step: stage, shadow, canary, promote, rollback or release.
+        """One step: stage, shadow, canary, promote, rollback, release or roll out.
 
         `Conflict` when the model is not at `expected_revision` (0: whatever it is at).
         """

@@ -27,6 +27,7 @@ _MODEL_ACTIONS = {
     "promote": pb.MODEL_ACTION_PROMOTE,
     "rollback": pb.MODEL_ACTION_ROLLBACK,
     "release": pb.MODEL_ACTION_RELEASE,
+    "roll out": pb.MODEL_ACTION_ROLL_OUT,
 }
 
 

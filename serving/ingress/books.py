@@ -1,4 +1,5 @@
-"""What is kept of answers: every one's entry in the ledger, and the texts of a few.
+"""What is kept of answers: every one's entry in the ledger, the texts of a few, and counts of the
+versions that are tried.
 
 Called on the event loop for every request, so nothing here waits, and nothing here can fail one.
 """
@@ -17,6 +18,7 @@ from serving.metrics.readings import Reading, ledger_readings, recorder_readings
 from serving.models.version import ModelVersion
 from serving.recording.key import masking_key
 from serving.recording.recorder import KEY_FILE, Recorder, open_recorder
+from serving.rollout.tally import Tally
 from serving.settings import Settings
 from serving.types import Choice, Understanding
 
@@ -31,6 +33,7 @@ class Books:
         self,
         ledger: Ledger | None,
         recorder: Recorder | None,
+        tally: Tally,
         opened: Callable[[], Mapping[ModelVersion, ModelAssets]],
         key: bytes,
     ) -> None:
@@ -39,11 +42,13 @@ class Books:
         Args:
             ledger: None keeps none.
             recorder: None records nothing.
+            tally: counts what customers get of versions that are tried.
             opened: the versions that this replica can ask, for the artifacts' digests.
             key: of the customers' pseudonyms; the same for all replicas of a stack.
         """
         self.ledger = ledger
         self.recorder = recorder
+        self._tally = tally
         self._opened = opened
         self._key = key
         # By model, version and arm: the same few for all requests.
@@ -60,6 +65,8 @@ class Books:
             error: what it ends with; None for an answer.
             duration_ms: since it was let in.
         """
+        code = _code(error)
+        self._tally.answered(method, context, code, duration_ms)
         if self.ledger is None:
             return
         self.ledger.append(
@@ -67,7 +74,7 @@ class Books:
                 trace_id=context.trace_id,
                 at_ms=time.time_ns() // 1_000_000,
                 method=method,
-                code=_code(error),
+                code=code,
                 models=self._models(context),
                 settings=self.ledger.settings_digest,
                 degraded=tuple(context.degraded),
@@ -139,7 +146,7 @@ def _code(error: BaseException | None) -> str:
 
 
 def open_books(
-    settings: Settings, opened: Callable[[], Mapping[ModelVersion, ModelAssets]]
+    settings: Settings, tally: Tally, opened: Callable[[], Mapping[ModelVersion, ModelAssets]]
 ) -> Books:
     """Opens the books of a replica. Blocking.
 
@@ -150,4 +157,4 @@ def open_books(
     if settings.ledger.enabled:
         ledger = Ledger(settings.ledger, settings.model_dump_json())
     recorder = open_recorder(settings.recording, settings.stores)
-    return Books(ledger, recorder, opened, masking_key(settings.stores.folder / KEY_FILE))
+    return Books(ledger, recorder, tally, opened, masking_key(settings.stores.folder / KEY_FILE))

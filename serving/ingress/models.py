@@ -7,9 +7,10 @@ from serving.errors import InvalidRequest
 from serving.ingress.encode import meta
 from serving.models.version import ModelVersion
 from serving.protos import commerce_pb2 as pb
+from serving.rollout.sequential import Finding
 from serving.triton.records import HostRecord, HostState
 from serving.types import Report
-from serving.versions.admin import Action, Change, ModelState, VersionState
+from serving.versions.admin import Action, Change, ModelState, RolloutState, VersionState
 from serving.versions.lineup import Lineup
 from serving.versions.store import Entry
 
@@ -27,6 +28,7 @@ _ACTIONS = {
     pb.MODEL_ACTION_PROMOTE: Action.PROMOTE,
     pb.MODEL_ACTION_ROLLBACK: Action.ROLLBACK,
     pb.MODEL_ACTION_RELEASE: Action.RELEASE,
+    pb.MODEL_ACTION_ROLL_OUT: Action.ROLL_OUT,
 }
 
 
@@ -129,6 +131,7 @@ def model_reply(state: ModelState, report: Report) -> pb.ShowModelReply:
         versions=[_version(version) for version in state.versions],
         last_step=None if entry is None else step_message(entry),
         serving_host_ids=state.serving_host_ids,
+        rollout=None if state.rollout is None else _rollout(state.rollout),
         meta=meta(report),
     )
 
@@ -146,6 +149,37 @@ def step_message(entry: Entry) -> pb.ModelStep:
         previous=entry.lineup.previous or 0,
         candidate=entry.lineup.candidate or 0,
         canary_percent=entry.lineup.canary_percent,
+    )
+
+
+def _rollout(state: RolloutState) -> pb.Rollout:
+    rollout, judgement = state.rollout, state.judgement
+    return pb.Rollout(
+        version=rollout.version,
+        stage=state.stage,
+        since_ms=rollout.stepped_at_ms,
+        author=rollout.author,
+        reason=rollout.reason,
+        counting=rollout.counting,
+        verdict="" if judgement is None else judgement.verdict.value,
+        findings=[_finding(one) for one in (() if judgement is None else judgement.findings)],
+    )
+
+
+def _finding(finding: Finding) -> pb.RolloutFinding:
+    measure = finding.measure
+    return pb.RolloutFinding(
+        measure=measure.name,
+        verdict=finding.verdict.value,
+        candidate_bad=measure.candidate.bad,
+        candidate_of=measure.candidate.of,
+        live_bad=None if measure.live is None else measure.live.bad,
+        live_of=None if measure.live is None else measure.live.of,
+        difference=finding.difference,
+        low=finding.low,
+        high=finding.high,
+        margin=measure.margin,
+        needed=measure.needed,
     )
 
 

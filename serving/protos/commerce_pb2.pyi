@@ -48,6 +48,7 @@ class ModelAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_ACTION_PROMOTE: _ClassVar[ModelAction]
     MODEL_ACTION_ROLLBACK: _ClassVar[ModelAction]
     MODEL_ACTION_RELEASE: _ClassVar[ModelAction]
+    MODEL_ACTION_ROLL_OUT: _ClassVar[ModelAction]
 SENTIMENT_UNSPECIFIED: Sentiment
 SENTIMENT_NEGATIVE: Sentiment
 SENTIMENT_NEUTRAL: Sentiment
@@ -75,6 +76,7 @@ MODEL_ACTION_CANARY: ModelAction
 MODEL_ACTION_PROMOTE: ModelAction
 MODEL_ACTION_ROLLBACK: ModelAction
 MODEL_ACTION_RELEASE: ModelAction
+MODEL_ACTION_ROLL_OUT: ModelAction
 
 class ModelVersion(_message.Message):
     __slots__ = ("model", "version", "arm")
@@ -524,13 +526,14 @@ class VersionStatus(_message.Message):
     def __init__(self, version: _Optional[int] = ..., stage: _Optional[str] = ..., ready_host_ids: _Optional[_Iterable[str]] = ..., faults: _Optional[_Mapping[str, str]] = ..., artifact: _Optional[str] = ..., sha256: _Optional[str] = ..., published_at_ms: _Optional[int] = ..., open: _Optional[bool] = ...) -> None: ...
 
 class ShowModelReply(_message.Message):
-    __slots__ = ("model", "revision", "canary_percent", "versions", "last_step", "serving_host_ids", "meta")
+    __slots__ = ("model", "revision", "canary_percent", "versions", "last_step", "serving_host_ids", "rollout", "meta")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     CANARY_PERCENT_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     LAST_STEP_FIELD_NUMBER: _ClassVar[int]
     SERVING_HOST_IDS_FIELD_NUMBER: _ClassVar[int]
+    ROLLOUT_FIELD_NUMBER: _ClassVar[int]
     META_FIELD_NUMBER: _ClassVar[int]
     model: str
     revision: int
@@ -538,8 +541,55 @@ class ShowModelReply(_message.Message):
     versions: _containers.RepeatedCompositeFieldContainer[VersionStatus]
     last_step: ModelStep
     serving_host_ids: _containers.RepeatedScalarFieldContainer[str]
+    rollout: Rollout
     meta: ReplyMeta
-    def __init__(self, model: _Optional[str] = ..., revision: _Optional[int] = ..., canary_percent: _Optional[float] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ..., last_step: _Optional[_Union[ModelStep, _Mapping]] = ..., serving_host_ids: _Optional[_Iterable[str]] = ..., meta: _Optional[_Union[ReplyMeta, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., revision: _Optional[int] = ..., canary_percent: _Optional[float] = ..., versions: _Optional[_Iterable[_Union[VersionStatus, _Mapping]]] = ..., last_step: _Optional[_Union[ModelStep, _Mapping]] = ..., serving_host_ids: _Optional[_Iterable[str]] = ..., rollout: _Optional[_Union[Rollout, _Mapping]] = ..., meta: _Optional[_Union[ReplyMeta, _Mapping]] = ...) -> None: ...
+
+class Rollout(_message.Message):
+    __slots__ = ("version", "stage", "since_ms", "author", "reason", "counting", "verdict", "findings")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_MS_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNTING_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    stage: str
+    since_ms: int
+    author: str
+    reason: str
+    counting: bool
+    verdict: str
+    findings: _containers.RepeatedCompositeFieldContainer[RolloutFinding]
+    def __init__(self, version: _Optional[int] = ..., stage: _Optional[str] = ..., since_ms: _Optional[int] = ..., author: _Optional[str] = ..., reason: _Optional[str] = ..., counting: _Optional[bool] = ..., verdict: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[RolloutFinding, _Mapping]]] = ...) -> None: ...
+
+class RolloutFinding(_message.Message):
+    __slots__ = ("measure", "verdict", "candidate_bad", "candidate_of", "live_bad", "live_of", "difference", "low", "high", "margin", "needed")
+    MEASURE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_BAD_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_OF_FIELD_NUMBER: _ClassVar[int]
+    LIVE_BAD_FIELD_NUMBER: _ClassVar[int]
+    LIVE_OF_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
+    measure: str
+    verdict: str
+    candidate_bad: int
+    candidate_of: int
+    live_bad: int
+    live_of: int
+    difference: float
+    low: float
+    high: float
+    margin: float
+    needed: bool
+    def __init__(self, measure: _Optional[str] = ..., verdict: _Optional[str] = ..., candidate_bad: _Optional[int] = ..., candidate_of: _Optional[int] = ..., live_bad: _Optional[int] = ..., live_of: _Optional[int] = ..., difference: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ..., margin: _Optional[float] = ..., needed: _Optional[bool] = ...) -> None: ...
 
 class ChangeModelRequest(_message.Message):
     __slots__ = ("model", "action", "version", "canary_percent", "author", "reason", "expected_revision", "force")

@@ -1,6 +1,7 @@
 """Steps of versions as an admin takes them: checked against what is published and what is ready."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -9,17 +10,19 @@ from serving.errors import FailedPrecondition, InvalidRequest, NotFound, Startup
 from serving.models.manifest import ModelManifest
 from serving.models.repository import ModelRepository
 from serving.models.version import ModelVersion
-from serving.triton.records import HostRecord, HostState
+from serving.rollout.conductor import RolloutJudge
+from serving.rollout.record import Rollout
+from serving.rollout.sequential import Judgement
+from serving.rollout.stages import name_of
 from serving.versions import lineup as steps
 from serving.versions.gatekeeping import gated_promotion
 from serving.versions.lineup import Lineup, Stage, Step, StepRefused
+from serving.versions.readiness import REPLICA, Readiness
 from serving.versions.store import Entry, VersionStore
 from serving.versions.verdict import Gate
 
 # Of a version that is published and that nobody has staged.
 PUBLISHED = "published"
-# Where a version cannot be opened, beside the hosts' ids.
-REPLICA = "replica"
 
 
 class Action(StrEnum):
@@ -31,9 +34,11 @@ class Action(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     RELEASE = "release"
+    # Shadow, canaries and promotion, each as soon as the one before has gone well.
+    ROLL_OUT = "roll out"
 
 
-_WITH_VERSION = frozenset({Action.STAGE, Action.SHADOW, Action.CANARY, Action.PROMOTE})
+_WITH_VERSION = frozenset(Action) - {Action.ROLLBACK, Action.RELEASE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,17 @@ class VersionState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutState:
+    """A promotion that goes on by itself."""
+
+    rollout: Rollout
+    # E.g. "canary 10 %".
+    stage: str
+    # None while the version is being loaded.
+    judgement: Judgement | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelState:
     """A model with all of its versions."""
 
@@ -85,6 +101,8 @@ class ModelState:
     entry: Entry | None
     versions: tuple[VersionState, ...]
     serving_host_ids: tuple[str, ...]
+    # None unless one goes on now.
+    rollout: RolloutState | None
 
 
 class ModelAdmin:
@@ -95,9 +113,8 @@ class ModelAdmin:
         store: VersionStore,
         models: ModelRepository,
         names: Sequence[str],
-        hosts: Callable[[], Sequence[HostRecord]],
-        faults: Callable[[], Mapping[ModelVersion, str]],
-        opened: Callable[[], Container[ModelVersion]],
+        readiness: Readiness,
+        judge: RolloutJudge,
         gates: Sequence[Gate] = (),
     ) -> None:
         """Takes where to look.
@@ -106,17 +123,15 @@ class ModelAdmin:
             store: of the line-ups.
             models: what is published.
             names: the models that there are.
-            hosts: the hosts known now.
-            faults: versions that cannot be opened in this process, and why.
-            opened: versions that are.
+            readiness: of the versions.
+            judge: of rollouts.
             gates: that a version must have passed before it is promoted.
         """
-        self._store = store
+        self.store = store
+        self.readiness = readiness
         self._models = models
         self._names = tuple(names)
-        self._hosts = hosts
-        self._faults = faults
-        self._opened = opened
+        self.judge = judge
         self._gates = tuple(gates)
 
     def show(self, model: str) -> ModelState:
@@ -127,16 +142,15 @@ class ModelAdmin:
             StoreUnavailable: the line-ups cannot be read.
         """
         self._require(model)
-        entry = self._store.read_all().get(model)
+        entry = self.store.read_all().get(model)
         lineup = Lineup(model=model) if entry is None else entry.lineup
         numbers = sorted({*self._models.versions(model), *lineup.known})
         return ModelState(
             lineup=lineup,
             entry=entry,
             versions=tuple(self._state(lineup, number) for number in numbers),
-            serving_host_ids=tuple(
-                host.host_id for host in self._hosts() if host.state is HostState.READY
-            ),
+            serving_host_ids=self.readiness.serving_host_ids(),
+            rollout=self._rollout(model),
         )
 
     def history(self, model: str, limit: int) -> list[Entry]:
@@ -147,7 +161,7 @@ class ModelAdmin:
             StoreUnavailable: the line-ups cannot be read.
         """
         self._require(model)
-        return self._store.history(model, limit)
+        return self.store.history(model, limit)
 
     def change(self, change: Change) -> ModelState:
         """Takes a step and shows what came of it.
@@ -164,7 +178,16 @@ class ModelAdmin:
             raise InvalidRequest("version", f"must be at least 1, got {change.version}")
         if change.action is Action.STAGE:
             self._require_published(change.model, change.version)
-        self._store.apply(
+        rollout = None
+        if change.action is Action.ROLL_OUT:
+            rollout = Rollout(
+                version=change.version,
+                author=change.author,
+                reason=change.reason,
+                forced=change.force,
+                stepped_at_ms=time.time_ns() // 1_000_000,
+            )
+        self.store.apply(
             change.model,
             partial(self._step, change, self._step_of(change)),
             action=change.words(),
@@ -172,6 +195,7 @@ class ModelAdmin:
             reason=change.reason,
             expected_revision=change.expected_revision,
             forced=change.force,
+            rollout=rollout,
         )
         return self.show(change.model)
 
@@ -198,14 +222,36 @@ class ModelAdmin:
             case Action.CANARY:
                 return partial(steps.canary, version=version, percent=change.canary_percent)
             case Action.PROMOTE:
-                verdicts = self._store.verdicts(change.model, version)
-                # A gate that was asked counts, whether or not it had to be.
-                needed = dict.fromkeys((*self._gates, *(verdict.gate for verdict in verdicts)))
-                return gated_promotion(version, needed, verdicts, force=change.force)
+                return self.promotion(change.model, version, change.force)
             case Action.ROLLBACK:
                 return steps.rollback
             case Action.RELEASE:
                 return steps.release
+            case Action.ROLL_OUT:
+                # Refused now rather than after hours.
+                may = self.promotion(change.model, version, change.force)
+                return partial(_shadow_if, may, version=version)
+
+    def promotion(self, model: str, version: int, force: bool) -> Step:
+        """The step that makes a version live if its gates let it.
+
+        Raises:
+            StoreUnavailable: the verdicts cannot be read.
+        """
+        verdicts = self.store.verdicts(model, version)
+        # A gate that was asked counts, whether or not it had to be.
+        needed = dict.fromkeys((*self._gates, *(verdict.gate for verdict in verdicts)))
+        return gated_promotion(version, needed, verdicts, force=force)
+
+    def _rollout(self, model: str) -> RolloutState | None:
+        for entry, rollout in self.store.rollouts():
+            if entry.model == model:
+                judgement = None
+                if rollout.counting:
+                    judgement = self.judge.judge(entry, rollout, self.judge.total(entry))
+                stage = name_of(rollout.stage, self.judge.settings)
+                return RolloutState(rollout=rollout, stage=stage, judgement=judgement)
+        return None
 
     def _require(self, model: str) -> None:
         if model not in self._names:
@@ -220,48 +266,34 @@ class ModelAdmin:
             raise FailedPrecondition(error.message) from error
 
     def _require_ready(self, version: ModelVersion, stage: str) -> None:
-        """Hosts that are down do not count: they load it before they are ready again."""
-        reasons = [
-            f"{host.host_id}: {host.faults.get(str(version), 'not loaded yet')}"
-            for host in self._hosts()
-            if host.state is HostState.READY
-            and version.version not in host.ready_models.get(version.model, ())
-        ]
-        if version not in self._opened():
-            reasons.append(f"{REPLICA}: {self._faults().get(version, 'not open yet')}")
-        if not any(host.state is HostState.READY for host in self._hosts()):
-            reasons.append("no host is ready")
-        if reasons:
+        lacks = self.readiness.lacks(version)
+        if lacks:
             raise StepRefused(
                 f"{version.model}: version {version.version} cannot become {stage} before it is "
-                f"ready everywhere ({'; '.join(reasons)}); `shadow` loads it"
+                f"ready everywhere ({'; '.join(lacks)}); `shadow` loads it"
             )
 
     def _state(self, lineup: Lineup, number: int) -> VersionState:
         version = ModelVersion(lineup.model, number)
         stage: Stage | None = lineup.stage_of(number)
-        faults = {
-            host.host_id: host.faults[str(version)]
-            for host in self._hosts()
-            if str(version) in host.faults
-        }
+        faults = self.readiness.faults(version)
         manifest: ModelManifest | None = None
         try:
             manifest = self._models.version(*version).manifest
         except StartupError as error:
-            faults[REPLICA] = error.message
-        if version in self._faults():
-            faults[REPLICA] = self._faults()[version]
+            faults.setdefault(REPLICA, error.message)
         return VersionState(
             version=number,
             stage=PUBLISHED if stage is None else stage.value,
             manifest=manifest,
-            ready_host_ids=tuple(
-                host.host_id
-                for host in self._hosts()
-                if host.state is HostState.READY
-                and number in host.ready_models.get(lineup.model, ())
-            ),
+            ready_host_ids=self.readiness.host_ids(version),
             faults=faults,
-            open=version in self._opened(),
+            open=self.readiness.is_open(version),
         )
+
+
+def _shadow_if(may: Step, lineup: Lineup, *, version: int) -> Lineup:
+    """The version as a shadow, if it may be promoted in the end."""
+    shadow = steps.shadow(lineup, version)
+    may(lineup)
+    return shadow

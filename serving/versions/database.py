@@ -33,6 +33,11 @@ CREATE TRIGGER IF NOT EXISTS history_is_kept BEFORE DELETE ON history
 BEGIN SELECT RAISE(ABORT, 'history is kept'); END;
 CREATE TRIGGER IF NOT EXISTS history_stays BEFORE UPDATE ON history
 BEGIN SELECT RAISE(ABORT, 'history is kept'); END;
+CREATE TABLE IF NOT EXISTS rollouts (
+    model TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    rollout TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS verdicts (
     number INTEGER PRIMARY KEY,
     model TEXT NOT NULL,

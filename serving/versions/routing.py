@@ -26,27 +26,30 @@ class Router:
         """
         self._is_ready = is_ready
         self._lineups: Mapping[str, Lineup] = {}
-        self._shadows: Mapping[str, int] = {}
+        self._tried: Mapping[str, Lineup] = {}
 
     def follow(self, lineups: Mapping[str, Lineup]) -> None:
         """Takes new line-ups; requests that have chosen already keep to their choice."""
         self._lineups = dict(lineups)
-        self._shadows = {
-            model: lineup.candidate
-            for model, lineup in lineups.items()
-            if lineup.candidate is not None and not lineup.canary_percent
-        }
+        self._tried = {m: lineup for m, lineup in lineups.items() if lineup.candidate is not None}
 
     def shadow_of(self, model: str, choice: Choice) -> int | None:
-        """The version that is to be asked as well when the live one has answered; None for none."""
-        version = self._shadows.get(model)
-        if version is None or choice.arm is not Arm.LIVE:
+        """The version that is to be asked as well when the live one has answered; None for none.
+
+        A canary is one too, for the customers that it does not answer.
+        """
+        lineup = self._tried.get(model)
+        if lineup is None or lineup.candidate is None or choice.arm is not Arm.LIVE:
             return None
-        return version if self._is_ready(ModelVersion(model, version)) else None
+        return lineup.candidate if self._ready(lineup, lineup.candidate) else None
 
     def lineups(self) -> Mapping[str, Lineup]:
         """By model, as they were last told."""
         return self._lineups
+
+    def tried(self) -> Mapping[str, Lineup]:
+        """By model, those with a version that is tried."""
+        return self._tried
 
     def choose(self, model: str, context: RequestContext) -> Choice:
         """The version that answers this request, and why.

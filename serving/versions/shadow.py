@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from serving.context import RequestContext
 from serving.deadline import Deadline
@@ -53,17 +53,31 @@ class _Offer(NamedTuple):
     customer: str
 
 
+class Tell(Protocol):
+    """Is told of every shadow call; see `serving.rollout.tally`."""
+
+    def __call__(
+        self, model: str, version: int, agreed: bool | None, candidate_ms: float, live_ms: float, /
+    ) -> None:
+        """`agreed` is None if the candidate failed."""
+        ...
+
+
 class Shadows:
     """The shadow calls of one process; belongs to its event loop."""
 
-    def __init__(self, is_busy: Callable[[], bool], max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, is_busy: Callable[[], bool], tell: Tell, max_waiting: int = MAX_WAITING
+    ) -> None:
         """Asks nothing before `start`.
 
         Args:
             is_busy: whether real calls wait for a place now.
+            tell: is told what came of each call.
             max_waiting: offers that may wait; further ones are dropped.
         """
         self._is_busy = is_busy
+        self._tell = tell
         self._max_waiting = max_waiting
         self._waiting: deque[_Offer] = deque()
         self._news = asyncio.Event()
@@ -123,28 +137,31 @@ class Shadows:
             if self._is_busy():
                 stats.dropped += 1
                 continue
+            began_s = time.perf_counter()
+            agreed: bool | None = None
             try:
-                await self._ask(offer, stats)
+                agreed = await self._ask(offer)
             except CartwrightError as error:
-                stats.failed += 1
                 logger.info("shadow of %s/%s: %s", offer.model, offer.version, error.message)
             except Exception:
-                stats.failed += 1
                 logger.exception("shadow of %s/%s", offer.model, offer.version)
+            candidate_ms = (time.perf_counter() - began_s) * 1000.0
+            if agreed is None:
+                stats.failed += 1
+            else:
+                stats.asked += 1
+                stats.disagreed += not agreed
+                stats.candidate_ms += candidate_ms
+                stats.live_ms += offer.live_ms
+            self._tell(offer.model, offer.version, agreed, candidate_ms, offer.live_ms)
 
-    async def _ask(self, offer: _Offer, stats: ShadowStats) -> None:
+    async def _ask(self, offer: _Offer) -> bool:
         context = RequestContext(
             deadline=Deadline.after_ms(DEADLINE_MS),
             customer=offer.customer,
             choices={offer.model: Choice(offer.version, Arm.PINNED)},
         )
-        began_s = time.perf_counter()
-        result = await offer.step(offer.request, context)
-        stats.candidate_ms += (time.perf_counter() - began_s) * 1000.0
-        stats.live_ms += offer.live_ms
-        stats.asked += 1
-        if not agree(offer.result, result):
-            stats.disagreed += 1
+        return agree(offer.result, await offer.step(offer.request, context))
 
     def _of(self, model: str, version: int) -> ShadowStats:
         return self._stats.setdefault((model, version), ShadowStats())

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import Conflict, InvalidRequest, StoreUnavailable
+from serving.rollout.record import Rollout
 from serving.versions.database import connected, make_tables, transaction
 from serving.versions.lineup import Lineup, Step
 from serving.versions.verdict import Verdict
 
 FILE_NAME = "versions.sqlite"
-_LONGEST_TEXT = 1000
+# Characters of an author or a reason.
+MAX_TEXT = 1000
 _COLUMNS = "model, revision, action, author, reason, forced, history.lineup, at_ms"
 
 
@@ -94,8 +96,12 @@ class VersionStore:
         reason: str,
         expected_revision: int | None = None,
         forced: bool = False,
+        rollout: Rollout | None = None,
     ) -> Entry:
         """Takes a step and writes it down.
+
+        A rollout goes on after a step that leaves its experiment alone, and ends with any other
+        that does not carry it on.
 
         Args:
             model: whose line-up changes.
@@ -105,6 +111,7 @@ class VersionStore:
             reason: why.
             expected_revision: what the author saw; None takes what is there now.
             forced: whether a gate that had failed is overruled.
+            rollout: that takes the step, as it stands after it; None for a step of somebody.
 
         Raises:
             InvalidRequest: author or reason says nothing, or too much.
@@ -115,8 +122,8 @@ class VersionStore:
         for field, text in (("author", author), ("reason", reason)):
             if not text.strip():
                 raise InvalidRequest(field, "is empty")
-            if len(text) > _LONGEST_TEXT:
-                raise InvalidRequest(field, f"has {len(text)} characters, at most {_LONGEST_TEXT}")
+            if len(text) > MAX_TEXT:
+                raise InvalidRequest(field, f"has {len(text)} characters, at most {MAX_TEXT}")
         with connected(self.path) as connection, transaction(connection):
             lineup, revision = _read(connection, model)
             if expected_revision is not None and revision != expected_revision:
@@ -132,7 +139,50 @@ class VersionStore:
                 at_ms=self._clock_ms(),
             )
             _write(connection, entry)
+            if rollout is not None:
+                _write_rollout(connection, entry, rollout)
+            elif _same_experiment(lineup, entry.lineup):
+                connection.execute(
+                    "UPDATE rollouts SET revision = ? WHERE model = ? AND revision = ?",
+                    (entry.revision, model, revision),
+                )
         return entry
+
+    def rollouts(self) -> list[tuple[Entry, Rollout]]:
+        """Every rollout that is going on, with the newest entry of its model.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or holds a rollout that is none.
+        """
+        with connected(self.path) as connection:
+            entries = newest_entries(connection)
+            rows = connection.execute("SELECT model, revision, rollout FROM rollouts").fetchall()
+        try:
+            return [
+                (entries[model], Rollout.model_validate_json(text))
+                for model, revision, text in rows
+                if entries[model].revision == revision
+            ]
+        except ValueError as error:
+            raise StoreUnavailable(f"{self.path}: rollouts: {error}") from error
+
+    def change_rollout(self, entry: Entry, before: Rollout, after: Rollout) -> bool:
+        """Writes down how a rollout stands, without a step; False if it has changed meanwhile.
+
+        Raises:
+            StoreUnavailable: the file cannot be written; nothing was.
+        """
+        with connected(self.path) as connection:
+            changed = connection.execute(
+                "UPDATE rollouts SET rollout = ? WHERE model = ? AND revision = ? AND rollout = ?",
+                (
+                    after.model_dump_json(),
+                    entry.model,
+                    entry.revision,
+                    before.model_dump_json(),
+                ),
+            )
+            return changed.rowcount == 1
 
     def history(self, model: str, limit: int = 100) -> list[Entry]:
         """What happened to a model, the newest first.
@@ -226,6 +276,22 @@ def _write(connection: sqlite3.Connection, entry: Entry) -> None:
             entry.at_ms,
         ),
     )
+
+
+def _write_rollout(connection: sqlite3.Connection, entry: Entry, rollout: Rollout) -> None:
+    connection.execute(
+        "REPLACE INTO rollouts (model, revision, rollout) VALUES (?, ?, ?)",
+        (entry.model, entry.revision, rollout.model_dump_json()),
+    )
+
+
+def _same_experiment(before: Lineup, after: Lineup) -> bool:
+    """Whether the same version is tried in the same way, beside the same live one."""
+    return _experiment(before) == _experiment(after)
+
+
+def _experiment(lineup: Lineup) -> tuple[object, ...]:
+    return (lineup.live, lineup.candidate, lineup.canary_percent, lineup.salt)
 
 
 def _parsed(text: str) -> Lineup:

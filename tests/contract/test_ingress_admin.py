@@ -18,14 +18,12 @@ from serving.errors import (
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
-from serving.models.repository import ModelRepository
 from serving.settings import Settings
 from serving.triton.records import HostRecord, HostState
-from serving.versions.admin import ModelAdmin
 from serving.versions.lineup import Lineup
-from serving.versions.store import FILE_NAME, VersionStore
 from tests.fakes.world import World, build_world, manifest, small_assets
 from tests.ingress_server import serving_ingress
+from tests.model_admin import model_admin
 
 pytestmark = pytest.mark.contract
 
@@ -53,14 +51,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         folder.mkdir(parents=True)
         manifest(MODEL, version).write(folder)
     hosts = [HostRecord(host_id="h", state=HostState.READY, ready_models={MODEL: (1, 2)})]
-    admin = ModelAdmin(
-        VersionStore(tmp_path / FILE_NAME),
-        ModelRepository(tmp_path / "models"),
-        (MODEL,),
-        lambda: hosts,
-        dict,
-        world.opened.opened,
-    )
+    admin = model_admin(tmp_path, tmp_path / "models", (MODEL,), lambda: hosts, world.opened.opened)
     view = ModelsView(world.router.lineups, world.opened.opened, lambda: hosts, lambda _host: 0)
     health = Health((MODEL,), world.router.can_answer)
     ingress = Ingress(world.settings, world.pipelines, view, health, admin)
@@ -97,9 +88,7 @@ async def test_only_the_admins_token_opens(served: Served) -> None:
 async def test_without_a_token_in_the_settings_nobody_may(tmp_path: Path) -> None:
     world = build_world()
     view = ModelsView(world.router.lineups, world.opened.opened, list, lambda _host: 0)
-    admin = ModelAdmin(
-        VersionStore(tmp_path / FILE_NAME), ModelRepository(tmp_path), (MODEL,), list, dict, tuple
-    )
+    admin = model_admin(tmp_path, tmp_path, (MODEL,))
     health = Health((MODEL,), world.router.can_answer)
     ingress = Ingress(world.settings, world.pipelines, view, health, admin)
     async with (

@@ -17,6 +17,7 @@ from serving.ledger.reader import LedgerReader
 from serving.models.version import ModelVersion
 from serving.recording.reader import Recording
 from serving.recording.recorder import FOLDER
+from serving.rollout.tally import Tally
 from serving.settings import Settings
 from serving.versions.lineup import Lineup
 from tests.fakes.world import World, build_world, small_assets, with_vectors
@@ -52,7 +53,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     )
     (tmp_path / "stores").mkdir()
     world = await with_vectors(build_world(settings))
-    books = open_books(settings, world.opened.opened)
+    books = open_books(settings, Tally(world.router.tried), world.opened.opened)
     view = ModelsView(world.router.lineups, world.opened.opened, list, lambda _host: 0)
     health = Health(("understanding",), world.router.can_answer)
     ingress = Ingress(settings, world.pipelines, view, health, no_admin(tmp_path), books)
@@ -140,7 +141,7 @@ async def test_without_ledger_and_recorder_answers_are_given_all_the_same(tmp_pa
         }
     )
     world = build_world(settings)
-    books = open_books(settings, world.opened.opened)
+    books = open_books(settings, Tally(world.router.tried), world.opened.opened)
     assert books.readings() == []
     view = ModelsView(dict, dict, list, lambda _host: 0)
     health = Health((), world.router.can_answer)

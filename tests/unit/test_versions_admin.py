@@ -17,11 +17,13 @@ from serving.models.manifest import ArtifactRecord, sha256_of
 from serving.models.repository import ModelRepository
 from serving.models.version import ModelVersion
 from serving.triton.records import HostRecord, HostState
-from serving.versions.admin import REPLICA, Action, Change, ModelAdmin, ModelState
+from serving.versions.admin import Action, Change, ModelAdmin, ModelState
 from serving.versions.lineup import StepRefused
+from serving.versions.readiness import REPLICA
 from serving.versions.resident import AUTHOR, adopt_newest, resident_versions
-from serving.versions.store import VersionStore
+from serving.versions.store import FILE_NAME, VersionStore
 from serving.versions.verdict import Gate, Outcome, Verdict
+from tests.model_admin import model_admin
 from tests.tiny_models import manifest
 
 MODEL = "add"
@@ -34,20 +36,25 @@ class Bench:
         self.models = ModelRepository(folder / "models")
         for version in (1, 2, 3):
             self.publish(version)
-        self.store = VersionStore(folder / "versions.sqlite")
+        self.store = VersionStore(folder / FILE_NAME)
         self.hosts: list[HostRecord] = [host("a", 1), host("b", 1)]
         self.faults: dict[ModelVersion, str] = {}
         self.opened = {ModelVersion(MODEL, version) for version in (1, 2, 3)}
-        self.admin = ModelAdmin(
-            self.store,
-            self.models,
-            (MODEL,),
-            self.hosts_now,
-            lambda: self.faults,
-            lambda: self.opened,
-        )
+        self.folder = folder
+        self.admin = self.admin_with()
         self.take(Action.STAGE, 1)
         self.take(Action.PROMOTE, 1)
+
+    def admin_with(self, *gates: Gate) -> ModelAdmin:
+        return model_admin(
+            self.folder,
+            self.models.root,
+            (MODEL,),
+            self.hosts_now,
+            lambda: self.opened,
+            lambda: self.faults,
+            gates,
+        )
 
     def hosts_now(self) -> Sequence[HostRecord]:
         return self.hosts
@@ -218,16 +225,7 @@ def verdict(gate: Gate, outcome: Outcome, against: int | None = 1) -> Verdict:
 
 
 def test_a_version_that_has_not_passed_is_not_promoted_unless_forced(bench: Bench) -> None:
-    admin = ModelAdmin(
-        bench.store,
-        bench.models,
-        (MODEL,),
-        bench.hosts_now,
-        dict,
-        lambda: bench.opened,
-        (Gate.PARITY, Gate.QUALITY),
-    )
-    bench.admin = admin
+    bench.admin = bench.admin_with(Gate.PARITY, Gate.QUALITY)
     bench.take(Action.STAGE, 2)
     bench.hosts = [host("a", 1, 2)]
     with pytest.raises(StepRefused, match=r"parity has no verdict.*quality has no verdict"):

@@ -15,7 +15,7 @@ from serving.models.version import ModelVersion
 from serving.steps.encode import Embeddings
 from serving.steps.generate_candidates import Candidates
 from serving.steps.rank import Ranking
-from serving.types import Action, Decision, Sentiment, Slot, Understanding
+from serving.types import Action, Arm, Choice, Decision, Sentiment, Slot, Understanding
 from serving.versions.agreement import agree
 from serving.versions.lineup import Lineup
 from serving.versions.routing import Router
@@ -50,13 +50,21 @@ class Bench:
 
     def __init__(self) -> None:
         self.busy = False
-        self.shadows = Shadows(lambda: self.busy, max_waiting=3)
+        # What was told: agreed, and whether times were told with it.
+        self.told: list[tuple[bool | None, bool]] = []
+        self.shadows = Shadows(lambda: self.busy, self.tell, max_waiting=3)
         self.router = Router(lambda _: True)
         self.router.follow({MODEL: Lineup(model=MODEL, live=1, candidate=2)})
         self.live, self.candidate = Answering("yes"), Answering("yes")
         self.step: VersionedStep[str, str] = VersionedStep(MODEL, self.router, self.shadows)
         self.step.put(1, self.live)
         self.step.put(2, self.candidate)
+
+    def tell(
+        self, model: str, version: int, agreed: bool | None, candidate_ms: float, live_ms: float
+    ) -> None:
+        assert (model, version) == SHADOW
+        self.told.append((agreed, candidate_ms > 0.0 and live_ms > 0.0))
 
     async def ask(self, text: str = "a", **more: Any) -> str:
         context = RequestContext(deadline=Deadline.after_ms(5000), customer="alice", **more)
@@ -136,21 +144,18 @@ async def test_a_failed_answer_has_no_shadow(bench: Bench) -> None:
     assert SHADOW not in bench.shadows.stats()
 
 
-async def test_only_a_shadow_behind_the_live_version_is_asked() -> None:
+async def test_what_is_tried_is_asked_behind_the_live_version_alone() -> None:
     router = Router(lambda version: version != ModelVersion(MODEL, 3))
-    live = RequestContext(deadline=Deadline.after_ms(5000))
     for lineup, expected in (
         (Lineup(model=MODEL, live=1, candidate=2), 2),
         (Lineup(model=MODEL, live=1, candidate=3), None),
-        (Lineup(model=MODEL, live=1, candidate=2, canary_percent=10, salt="s"), None),
+        (Lineup(model=MODEL, live=1, candidate=2, canary_percent=10, salt="s"), 2),
         (Lineup(model=MODEL, live=1, previous=2), None),
     ):
         router.follow({MODEL: lineup})
-        live.choices.clear()
-        live.customer = "somebody else"
-        choice = router.choose(MODEL, live)
-        if choice.version == 1:
-            assert router.shadow_of(MODEL, choice) == expected
+        assert router.shadow_of(MODEL, Choice(1, Arm.LIVE)) == expected
+        for choice in (Choice(2, Arm.CANARY), Choice(1, Arm.PINNED), Choice(1, Arm.STANDBY)):
+            assert router.shadow_of(MODEL, choice) is None
 
 
 # ---- agreement ---------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """The sequential test: right however often it is asked; and it does find what is bad."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model_build.promotion.sequential import Count, Judgement, Measure, Verdict, bounds, judge
+from serving.rollout.sequential import Count, Judgement, Measure, Verdict, bounds, judge
 
 MARGIN = 0.01
 
@@ -121,6 +123,21 @@ def test_one_bad_measure_is_enough_to_reject_and_all_are_needed_to_accept() -> N
     assert verdict_of(good, bad) is Verdict.REJECT
     assert verdict_of(good, open_yet) is Verdict.GO_ON
     assert verdict_of(bad, open_yet) is Verdict.REJECT
+    # Unless it is not waited for, which does not make it less of a reason to reject.
+    assert verdict_of(good, replace(open_yet, needed=False)) is Verdict.ACCEPT
+    assert verdict_of(good, replace(bad, needed=False)) is Verdict.REJECT
+
+
+def test_a_share_that_ought_to_be_nought_needs_nobody_to_compare_with() -> None:
+    few, many = Count(bad=3, of=1000), Count(bad=150, of=1000)
+    measure = Measure(name="disagreed", margin=0.05, live=None, candidate=few)
+    assert verdict_of(measure) is Verdict.ACCEPT
+    assert verdict_of(replace(measure, candidate=many)) is Verdict.REJECT
+    assert verdict_of(replace(measure, candidate=Count(bad=0, of=5))) is Verdict.GO_ON
+    (finding,) = judge([measure]).findings
+    assert finding.difference == pytest.approx(0.003)
+    # Nothing is given away to a side that is known.
+    assert (finding.low, finding.high) == pytest.approx(bounds(few, 0.05))
 
 
 def verdict_of(*measures: Measure) -> Verdict:
@@ -132,15 +149,16 @@ def test_a_finding_says_its_figures() -> None:
     (finding,) = judged.findings
     assert finding.difference == pytest.approx(0.19)
     assert finding.low > MARGIN
-    assert finding.text.startswith("errors: reject: +19.00% (+1")
+    assert finding.text.startswith("errors: 200 of 1000 against 10 of 1000: +19.00% (+1")
     assert finding.text.endswith("at most +1.00% is taken")
+    assert judged.text == finding.text
 
 
 def test_what_cannot_be_is_refused() -> None:
     for bad, of in ((3, 2), (-1, 2)):
         with pytest.raises(ValueError, match=f"{bad} bad of {of}"):
             Count(bad=bad, of=of)
-    with pytest.raises(ValueError, match="measures: there is none"):
-        judge([])
+    with pytest.raises(ValueError, match="measures: none is needed"):
+        judge([replace(errors((0, 1), (0, 1)), needed=False)])
     with pytest.raises(ValueError, match="alpha: must be above 0 and below 1"):
         judge([errors((0, 1), (0, 1))], alpha=1.0)

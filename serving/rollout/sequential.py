@@ -60,27 +60,35 @@ class Measure:
     name: str
     # By how much the candidate's share may exceed the live version's.
     margin: float
-    live: Count
+    # None: the candidate is compared with the live version itself, whose share is nought.
+    live: Count | None
     candidate: Count
+    # Whether the candidate is only accepted once this is known to be well; it is rejected for it
+    # in any case.
+    needed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One measure judged."""
 
-    name: str
+    measure: Measure
     verdict: Verdict
     # The candidate's share minus the live one's: seen, and the bounds that hold at all times.
     difference: float
     low: float
     high: float
-    margin: float
 
     @property
     def text(self) -> str:
         """In a line, with the figures."""
-        bounds = f"{self.difference:+.2%} ({self.low:+.2%} to {self.high:+.2%})"
-        return f"{self.name}: {self.verdict}: {bounds}, at most {self.margin:+.2%} is taken"
+        live = self.measure.live
+        against = "" if live is None else f" against {live.bad} of {live.of}"
+        return (
+            f"{self.measure.name}: {self.measure.candidate.bad} of {self.measure.candidate.of}"
+            f"{against}: {self.difference:+.2%} ({self.low:+.2%} to {self.high:+.2%}), "
+            f"at most {self.measure.margin:+.2%} is taken"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +97,17 @@ class Judgement:
 
     verdict: Verdict
     findings: tuple[Finding, ...]
+
+    @property
+    def text(self) -> str:
+        """What led to the verdict; while there is none, what is waited for."""
+        decisive = [
+            finding
+            for finding in self.findings
+            if finding.verdict is self.verdict
+            and (finding.measure.needed or self.verdict is not Verdict.GO_ON)
+        ]
+        return "; ".join(finding.text for finding in decisive)
 
 
 def bounds(count: Count, alpha: float) -> tuple[float, float]:
@@ -128,25 +147,29 @@ def judge(measures: Sequence[Measure], alpha: float = 0.05) -> Judgement:
             accepting one that is worse; over all measures.
 
     Raises:
-        ValueError: there is no measure, or alpha is no probability.
+        ValueError: no measure is needed, or alpha is no probability.
     """
-    if not measures:
-        raise ValueError("measures: there is none to judge by")
+    if not any(measure.needed for measure in measures):
+        raise ValueError("measures: none is needed, so that there is nothing to judge by")
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha: must be above 0 and below 1, got {alpha}")
     findings = tuple(_judged(measure, alpha / len(measures)) for measure in measures)
-    verdicts = {finding.verdict for finding in findings}
-    if Verdict.REJECT in verdicts:
+    waiting = [f for f in findings if f.measure.needed and f.verdict is Verdict.GO_ON]
+    if any(finding.verdict is Verdict.REJECT for finding in findings):
         verdict = Verdict.REJECT
     else:
-        verdict = Verdict.ACCEPT if verdicts == {Verdict.ACCEPT} else Verdict.GO_ON
+        verdict = Verdict.GO_ON if waiting else Verdict.ACCEPT
     return Judgement(verdict=verdict, findings=findings)
 
 
 def _judged(measure: Measure, alpha: float) -> Finding:
-    # A share each: both sets of bounds hold at once.
-    live_low, live_high = bounds(measure.live, alpha / 2)
-    low, high = bounds(measure.candidate, alpha / 2)
+    live = measure.live
+    if live is None:
+        live_low, live_high, low, high = 0.0, 0.0, *bounds(measure.candidate, alpha)
+    else:
+        # A share each: both sets of bounds hold at once.
+        live_low, live_high = bounds(live, alpha / 2)
+        low, high = bounds(measure.candidate, alpha / 2)
     if low - live_high > measure.margin:
         verdict = Verdict.REJECT
     elif high - live_low <= measure.margin:
@@ -154,12 +177,11 @@ def _judged(measure: Measure, alpha: float) -> Finding:
     else:
         verdict = Verdict.GO_ON
     return Finding(
-        name=measure.name,
+        measure=measure,
         verdict=verdict,
-        difference=_share(measure.candidate) - _share(measure.live),
+        difference=_share(measure.candidate) - (0.0 if live is None else _share(live)),
         low=low - live_high,
         high=high - live_low,
-        margin=measure.margin,
     )
 
 
