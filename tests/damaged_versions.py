@@ -17,6 +17,7 @@ from serving.models.repository import ModelRepository
 Change = Callable[[Any], None]
 _SIDE = 1000
 _PRODUCTS = 2
+_ROWS_PER_TOKEN = 500
 
 
 def publish_changed(
@@ -114,6 +115,70 @@ def slowed(output: str) -> Change:
         graph.node.append(helper.make_node("Add", [before, names["none"]], [output]))
 
     return change
+
+
+def failing_beyond(output: str, tokens: int) -> Change:
+    """Answers texts of up to so many tokens, padding included, and fails on longer ones."""
+
+    def change(graph: Any) -> None:
+        # Looked up at the text's length: what lies behind the table's end is an error.
+        table = np.zeros(tokens + 1, np.float32)
+        graph.initializer.append(numpy_helper.from_array(table, f"{output}_table"))
+        length = _length(graph, output)
+        nought = f"{output}_nought"
+        graph.node.append(helper.make_node("Gather", [f"{output}_table", length], [nought]))
+        graph.node.append(helper.make_node("Add", [_renamed(graph, output), nought], [output]))
+
+    return change
+
+
+def slowed_beyond(output: str, tokens: int) -> Change:
+    """The same answers; for texts of more tokens, padding included, after a long multiplication."""
+
+    def change(graph: Any) -> None:
+        names = {
+            key: f"{output}_{key}"
+            for key in ("tokens", "none", "rows", "side", "shape", "ones", "matrix", "product")
+        }
+        before = _renamed(graph, output)
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(np.array(tokens), names["tokens"]),
+                numpy_helper.from_array(np.array(0), names["none"]),
+                numpy_helper.from_array(np.array(_ROWS_PER_TOKEN), names["rows"]),
+                numpy_helper.from_array(np.array([_SIDE]), names["side"]),
+                numpy_helper.from_array(np.zeros((_SIDE, _SIDE), np.float32), names["matrix"]),
+                numpy_helper.from_array(np.array([-1]), f"{output}_flat"),
+            ]
+        )
+        length = _length(graph, output)
+        for kind, inputs, made in (
+            ("Sub", [length, names["tokens"]], "more"),
+            ("Max", [f"{output}_more", names["none"]], "beyond"),
+            ("Mul", [f"{output}_beyond", names["rows"]], "height"),
+            ("Reshape", [f"{output}_height", f"{output}_flat"], "high"),
+            ("Concat", [f"{output}_high", names["side"]], "shape"),
+            ("ConstantOfShape", [names["shape"]], "ones"),
+            ("MatMul", [names["ones"], names["matrix"]], "product"),
+            ("ReduceSum", [names["product"]], "sum"),
+        ):
+            options: dict[str, Any] = {"axis": 0} if kind == "Concat" else {}
+            if kind == "ReduceSum":
+                options = {"keepdims": 0}
+            node = helper.make_node(kind, inputs, [f"{output}_{made}"], **options)
+            graph.node.append(node)
+        graph.node.append(helper.make_node("Add", [before, f"{output}_sum"], [output]))
+
+    return change
+
+
+def _length(graph: Any, output: str) -> str:
+    """Adds the length of the texts in tokens, an INT64 scalar; returns its name."""
+    graph.initializer.append(numpy_helper.from_array(np.array(1), f"{output}_one"))
+    graph.node.append(helper.make_node("Shape", ["input_ids"], [f"{output}_sizes"]))
+    sizes = [f"{output}_sizes", f"{output}_one"]
+    graph.node.append(helper.make_node("Gather", sizes, [f"{output}_length"]))
+    return f"{output}_length"
 
 
 def _renamed(graph: Any, output: str) -> str:
