@@ -293,7 +293,7 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "shop.sqlite"
     with opened(path), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StartupError, match="has schema 99, this version knows up to 1"):
+    with pytest.raises(StartupError, match="has schema 99, this version knows up to 2"):
         Database(path, 100)
 
 
