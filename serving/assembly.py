@@ -24,9 +24,11 @@ from serving.pipelines.consider import Consider
 from serving.pipelines.converse import ConversePipeline
 from serving.pipelines.decide import DecidePipeline
 from serving.pipelines.events import RecordEventsPipeline
+from serving.pipelines.feedback import RecordFeedbackPipeline
 from serving.pipelines.knowledge import KnowledgePipeline
 from serving.pipelines.recommend import RecommendPipeline
 from serving.pipelines.understand import UnderstandPipeline
+from serving.recording.masking import Masker
 from serving.settings import Settings
 from serving.steps.decide import Decide, DecideInput
 from serving.steps.encode import Embeddings, Encode, EncodeInput
@@ -39,7 +41,13 @@ from serving.steps.placement import Step
 from serving.steps.rank import Rank, Ranking, RankInput
 from serving.steps.retrieve import Retrieve, RetrieveInput, RetrieveWords
 from serving.steps.understand import Understand, UnderstandInput
-from serving.stores.protocols import HistoryStore, KnowledgeStore, SessionStore, ShopStore
+from serving.stores.protocols import (
+    FeedbackStore,
+    HistoryStore,
+    KnowledgeStore,
+    SessionStore,
+    ShopStore,
+)
 from serving.types import Decision, Passage, Understanding
 from serving.versions.routing import Router
 from serving.versions.shadow import Shadows
@@ -47,7 +55,7 @@ from serving.versions.step import VersionedStep
 
 
 class Stores(Protocol):
-    """The four stores, whatever their backend."""
+    """The stores, whatever their backend."""
 
     @property
     def sessions(self) -> SessionStore:
@@ -57,6 +65,11 @@ class Stores(Protocol):
     @property
     def history(self) -> HistoryStore:
         """Behaviour events."""
+        ...
+
+    @property
+    def feedback(self) -> FeedbackStore:
+        """What customers think of replies."""
         ...
 
     @property
@@ -99,6 +112,7 @@ class Pipelines:
     decide: DecidePipeline
     converse: ConversePipeline
     record_events: RecordEventsPipeline
+    record_feedback: RecordFeedbackPipeline
     knowledge: KnowledgePipeline
 
 
@@ -200,9 +214,21 @@ class ModelSteps:
 
 
 def build_pipelines(
-    settings: Settings, steps: Steps, stores: Stores, encoders: Callable[[], Sequence[int]]
+    settings: Settings,
+    steps: Steps,
+    stores: Stores,
+    encoders: Callable[[], Sequence[int]],
+    masker: Masker,
 ) -> Pipelines:
-    """Every pipeline over the given steps; `encoders` tells the encoder's versions to keep up."""
+    """Every pipeline over the given steps.
+
+    Args:
+        settings: the whole tree.
+        steps: what the pipelines run.
+        stores: what they read and write.
+        encoders: tells the encoder's versions to keep up.
+        masker: of what customers write about replies.
+    """
     answer = AnswerPipeline(
         steps.retrieve, RetrieveWords(stores.knowledge), settings.dialogue.min_answer_score
     )
@@ -226,5 +252,8 @@ def build_pipelines(
         decide=DecidePipeline(consider),
         converse=ConversePipeline(consider, stores.sessions),
         record_events=RecordEventsPipeline(stores.history, steps.catalogue),
+        record_feedback=RecordFeedbackPipeline(
+            stores.feedback, masker, settings.ledger.folder if settings.ledger.enabled else None
+        ),
         knowledge=KnowledgePipeline(stores.knowledge, steps.encode, encoders),
     )

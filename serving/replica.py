@@ -17,6 +17,9 @@ from serving.models.manifest import ModelManifest
 from serving.models.memory import RememberingModels
 from serving.models.repository import ModelRepository
 from serving.models.version import ModelVersion
+from serving.recording.key import masking_key
+from serving.recording.masking import Masker
+from serving.recording.recorder import KEY_FILE
 from serving.rollout.conductor import RolloutJudge
 from serving.rollout.counts_file import FILE_NAME as COUNTS_FILE_NAME
 from serving.rollout.counts_file import CountsFile, keep_writing
@@ -60,7 +63,8 @@ class Replica:
     def pipelines(self, elsewhere: Mapping[str, Step[Any, Any]]) -> Pipelines:
         """The pipelines over this process's steps, but for those that are placed elsewhere."""
         steps = self.models.steps.placed(elsewhere)
-        return build_pipelines(self.settings, steps, self.stores, self._encoders)
+        masker = Masker(masking_key(self.settings.stores.folder / KEY_FILE))
+        return build_pipelines(self.settings, steps, self.stores, self._encoders, masker)
 
     def _encoders(self) -> tuple[int, ...]:
         """Versions of the encoder whose vectors the articles need, the live one first."""
@@ -81,7 +85,7 @@ class Replica:
     def judge(self) -> RolloutJudge:
         """What rollouts have shown so far."""
         return RolloutJudge(
-            self.counts, lambda _model, _since_ms: {}, self.settings.versions.rollout
+            self.counts, self.stores.feedback.counts, self.settings.versions.rollout
         )
 
     async def close(self) -> None:

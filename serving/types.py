@@ -125,6 +125,19 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """What a customer thinks of a reply."""
+
+    # `meta.trace_id` of the reply.
+    trace_id: str
+    helpful: bool
+    # In the customer's words; "" for none.
+    comment: str = ""
+    # Unix time; 0 for now.
+    occurred_at_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
     """An order of the shop; dates are ISO 8601 (YYYY-MM-DD)."""
 

@@ -2,9 +2,14 @@
 
 import os
 
+import hypothesis
 import pytest
 
 from serving.settings import ENV_PREFIX
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("cartwright", deadline=None)
+hypothesis.settings.load_profile("cartwright")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -128,6 +128,9 @@ class ScriptedAgent(
     def RecordEvents(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._serve("RecordEvents", request, context)
 
+    def RecordFeedback(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return self._serve("RecordFeedback", request, context)
+
     def UpsertArticles(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._serve("UpsertArticles", request, context)
 
@@ -314,6 +317,7 @@ REPLIES: dict[str, Any] = {
     "Recommend": pb.RecommendReply(items=[_ITEM], meta=_META),
     "Decide": pb.DecideReply(decision=CONVERSE_REPLY.decision, meta=_META),
     "RecordEvents": pb.RecordEventsReply(stored=1, meta=_META),
+    "RecordFeedback": pb.RecordFeedbackReply(recorded=1, meta=_META),
     "UpsertArticles": pb.UpsertArticlesReply(created=1, meta=_META),
     "DeleteArticles": pb.DeleteArticlesReply(missing_ids=["a9"], meta=_META),
     "ListArticles": pb.ListArticlesReply(next_page_token="a1", total=7, meta=_META),

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from serving.errors import CartwrightError, SessionConflict
+from serving.stores.protocols import RatedRequest
 from serving.stores.sqlite_database import Database
+from serving.stores.sqlite_feedback import SqliteFeedback
 from serving.stores.sqlite_history import SqliteHistory
 from serving.stores.sqlite_knowledge import SqliteKnowledge
 from serving.stores.sqlite_sessions import SqliteSessions
-from serving.types import Article, Event, EventKind
+from serving.types import Article, Event, EventKind, Feedback
 
 EVENTS_A_BATCH = 10
 ENCODER = "encoder/1"
@@ -42,14 +44,23 @@ def batch(name: str, number: int) -> list[Event]:
     ]
 
 
+def rating(name: str, number: int) -> RatedRequest:
+    """Two thirds of them are helpful."""
+    feedback = Feedback(
+        trace_id=f"{name}-{number}", helpful=number % 3 > 0, occurred_at_ms=number + 1
+    )
+    return RatedRequest(feedback=feedback, answered_at_ms=number + 1, versions=((name, 1, "live"),))
+
+
 def article(name: str, number: int) -> Article:
     body = f"Text {number} of {name}. " + "word " * 200
     return Article(article_id=f"{name}-{number % 20}", title=f"Title {number}", body=body)
 
 
 async def write_one(database: Database, name: str, number: int, revision: int) -> None:
-    """Round `number`: one batch of events, one article with its vector, one turn of a session."""
+    """Round `number`: events, a rating, an article with its vector, one turn of a session."""
     await SqliteHistory(database).append(batch(name, number))
+    await SqliteFeedback(database).record([rating(name, number)])
     vector = np.full(384, number, np.float32)
     await SqliteKnowledge(database).upsert([article(name, number)], [vector], ENCODER)
     await SqliteSessions(database).save(name, {"number": number}, revision)

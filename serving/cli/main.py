@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": LazyCommand("serving.cli.serve:serve", "Run the whole stack on this machine."),
     "ask": LazyCommand("serving.cli.ask:ask", "Take one turn of a conversation."),
     "recommend": LazyCommand("serving.cli.recommend:recommend", "Products for a customer."),
+    "feedback": LazyCommand("serving.cli.feedback:feedback", "Rate a reply."),
     "status": LazyCommand("serving.cli.status:status", "Deployments, hosts, models, readiness."),
     "autoscale": LazyCommand("serving.cli.autoscale:autoscale", "Replay decisions of scaling."),
     "models": LazyCommand("serving.cli.models:models", "Build, list and promote models."),

@@ -36,7 +36,7 @@ def follow_rollout(
     table_at_s = time.monotonic() + _TABLE_PERIOD_S
     while True:
         step = state.last_step
-        if step.revision != told:
+        if step.revision != told and (state.HasField("rollout") or step.live == version):
             told = step.revision
             console.print(escape(f"{step.action}: {step.reason}"), soft_wrap=True)
             table_at_s = time.monotonic() + _TABLE_PERIOD_S
@@ -50,6 +50,6 @@ def follow_rollout(
     if step.live == version:
         return state
     raise FailedPrecondition(
-        f"{state.model}: version {version} is not live; {step.author} did {step.action!r}: "
+        f"{state.model}: version {version} is not live: {step.action} by {step.author}: "
         f"{step.reason}"
     )

@@ -13,7 +13,7 @@ from serving.client.attempts import Attempts, RetryPolicy
 from serving.client.methods import Method, Reply, Request
 from serving.client.pool import CHANNEL_OPTIONS, ChannelPool
 from serving.protos import commerce_pb2 as pb
-from serving.types import Article, Event
+from serving.types import Article, Event, Feedback
 
 
 class CommerceClient:
@@ -144,6 +144,17 @@ class CommerceClient:
         """Stores behaviour events, each once by its `event_id`."""
         request = requests.record_events(events)
         return self._call(methods.RECORD_EVENTS, request, deadline_ms, traceparent)
+
+    def record_feedback(
+        self,
+        feedback: Iterable[Feedback | pb.Feedback],
+        *,
+        deadline_ms: float,
+        traceparent: str = "",
+    ) -> pb.RecordFeedbackReply:
+        """Stores what customers think of replies, by `meta.trace_id`; the newest rating counts."""
+        request = requests.record_feedback(feedback)
+        return self._call(methods.RECORD_FEEDBACK, request, deadline_ms, traceparent)
 
     def upsert_articles(
         self, articles: Iterable[Article | pb.Article], *, deadline_ms: float, traceparent: str = ""

@@ -43,6 +43,9 @@ DECIDE = Method(_AGENT, "Decide", pb.DecideRequest, pb.DecideReply)
 RECORD_EVENTS = Method(
     "cartwright.v1.Events", "RecordEvents", pb.RecordEventsRequest, pb.RecordEventsReply
 )
+RECORD_FEEDBACK = Method(
+    "cartwright.v1.Events", "RecordFeedback", pb.RecordFeedbackRequest, pb.RecordFeedbackReply
+)
 UPSERT_ARTICLES = Method(
     _KNOWLEDGE, "UpsertArticles", pb.UpsertArticlesRequest, pb.UpsertArticlesReply
 )

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 from serving.credentials import AUTHORIZATION_KEY, VERSIONS_KEY
 from serving.errors import InvalidRequest
 from serving.protos import commerce_pb2 as pb
-from serving.types import Article, Event, EventKind
+from serving.types import Article, Event, EventKind, Feedback
 
 Parameters = ParamSpec("Parameters")
 Message = TypeVar("Message")
@@ -85,6 +85,12 @@ def record_events(events: Iterable[Event | pb.Event]) -> pb.RecordEventsRequest:
 
 
 @_refuse_unencodable
+def record_feedback(feedback: Iterable[Feedback | pb.Feedback]) -> pb.RecordFeedbackRequest:
+    """What customers think of replies."""
+    return pb.RecordFeedbackRequest(feedback=[_feedback(one) for one in feedback])
+
+
+@_refuse_unencodable
 def upsert_articles(articles: Iterable[Article | pb.Article]) -> pb.UpsertArticlesRequest:
     """Articles to store; `updated_at_ms` is the server's."""
     return pb.UpsertArticlesRequest(articles=[_article(article) for article in articles])
@@ -149,6 +155,17 @@ def _event(event: Event | pb.Event) -> pb.Event:
         kind=_KINDS[event.kind],
         product_id=event.product_id,
         occurred_at_ms=event.occurred_at_ms,
+    )
+
+
+def _feedback(feedback: Feedback | pb.Feedback) -> pb.Feedback:
+    if isinstance(feedback, pb.Feedback):
+        return feedback
+    return pb.Feedback(
+        trace_id=feedback.trace_id,
+        rating=pb.RATING_HELPFUL if feedback.helpful else pb.RATING_NOT_HELPFUL,
+        comment=feedback.comment,
+        occurred_at_ms=feedback.occurred_at_ms,
     )
 
 

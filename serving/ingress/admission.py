@@ -51,6 +51,7 @@ PRIORITIES: Mapping[str, Priority] = {
     "/cartwright.v1.Agent/Recommend": Priority.BROWSE,
     "/cartwright.v1.Agent/Decide": Priority.BUY,
     "/cartwright.v1.Events/RecordEvents": Priority.BUY,
+    "/cartwright.v1.Events/RecordFeedback": Priority.BUY,
     "/cartwright.v1.Knowledge/UpsertArticles": Priority.TALK,
     "/cartwright.v1.Knowledge/DeleteArticles": Priority.TALK,
     "/cartwright.v1.Knowledge/ListArticles": Priority.TALK,

@@ -83,6 +83,9 @@ class Ingress(ModelsMethods):
         self._record = method(
             EVENTS, "RecordEvents", deadlines.record_events_ms, objectives.record_events_ms
         )
+        self._feedback = method(
+            EVENTS, "RecordFeedback", deadlines.record_feedback_ms, objectives.record_feedback_ms
+        )
         self._upsert = method(KNOWLEDGE, "UpsertArticles", *knowledge)
         self._delete = method(KNOWLEDGE, "DeleteArticles", *knowledge)
         self._list_articles = method(KNOWLEDGE, "ListArticles", *knowledge)
@@ -218,6 +221,22 @@ class Ingress(ModelsMethods):
             )
 
         return await unary(self._record, request, grpc_context, work, pb.RecordEventsReply)
+
+    async def RecordFeedback(  # noqa: N802
+        self, request: pb.RecordFeedbackRequest, grpc_context: GrpcContext
+    ) -> pb.RecordFeedbackReply:
+        """Stores what customers think of replies; durable once this returns."""
+
+        async def work(context: RequestContext) -> pb.RecordFeedbackReply:
+            feedback = decode.feedback(request, self._limits, now_ms())
+            recorded = await self._pipelines.record_feedback(feedback, context)
+            return pb.RecordFeedbackReply(
+                recorded=recorded.recorded,
+                unknown_trace_ids=recorded.unknown_trace_ids,
+                meta=encode.meta(context.report()),
+            )
+
+        return await unary(self._feedback, request, grpc_context, work, pb.RecordFeedbackReply)
 
     # ---- Knowledge ---------------------------------------------------------------------------
 

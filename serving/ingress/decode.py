@@ -3,6 +3,7 @@
 Every refusal is an `InvalidRequest` with the field as the caller wrote it and the reason.
 """
 
+import re
 from collections.abc import Sequence
 
 from serving.errors import InvalidRequest
@@ -10,7 +11,7 @@ from serving.pipelines.recommend import RecommendInput
 from serving.pipelines.turn import TurnInput
 from serving.protos import commerce_pb2 as pb
 from serving.settings import DialogueSettings, LimitSettings
-from serving.types import Article, Event, EventKind
+from serving.types import Article, Event, EventKind, Feedback
 
 _EVENT_KINDS = {
     pb.EVENT_KIND_VIEW: EventKind.VIEW,
@@ -18,6 +19,8 @@ _EVENT_KINDS = {
     pb.EVENT_KIND_REMOVE_FROM_CART: EventKind.REMOVE_FROM_CART,
     pb.EVENT_KIND_PURCHASE: EventKind.PURCHASE,
 }
+_HELPFUL = {pb.RATING_HELPFUL: True, pb.RATING_NOT_HELPFUL: False}
+_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}", re.IGNORECASE)
 MAX_PAGE_SIZE = 1000
 DEFAULT_PAGE_SIZE = 100
 
@@ -129,6 +132,39 @@ def _event(at: str, event: pb.Event, limits: LimitSettings, now_ms: int) -> Even
         customer_id=customer_id,
         session_id=session_id,
         occurred_at_ms=event.occurred_at_ms or now_ms,
+    )
+
+
+def feedback(
+    request: pb.RecordFeedbackRequest, limits: LimitSettings, now_ms: int
+) -> list[Feedback]:
+    """The feedback of a request; one that is bad refuses all."""
+    _bounded("feedback", request.feedback, limits.max_feedback)
+    return [
+        _feedback(f"feedback[{index}]", one, limits, now_ms)
+        for index, one in enumerate(request.feedback)
+    ]
+
+
+def _feedback(at: str, one: pb.Feedback, limits: LimitSettings, now_ms: int) -> Feedback:
+    if not _TRACE_ID.fullmatch(one.trace_id):
+        raise InvalidRequest(
+            f"{at}.trace_id",
+            f"must be a reply's meta.trace_id, 32 hex digits, got {one.trace_id[:40]!r}",
+        )
+    helpful = _HELPFUL.get(one.rating)
+    if helpful is None:
+        raise InvalidRequest(f"{at}.rating", f"must be a known rating, got {one.rating}")
+    if one.occurred_at_ms < 0:
+        raise InvalidRequest(f"{at}.occurred_at_ms", f"is negative: {one.occurred_at_ms}")
+    comment = one.comment.strip()
+    if comment:
+        comment = text(f"{at}.comment", comment, limits.max_comment_chars)
+    return Feedback(
+        trace_id=one.trace_id.lower(),
+        helpful=helpful,
+        comment=comment,
+        occurred_at_ms=one.occurred_at_ms or now_ms,
     )
 
 

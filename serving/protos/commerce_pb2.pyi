@@ -32,6 +32,12 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_KIND_REMOVE_FROM_CART: _ClassVar[EventKind]
     EVENT_KIND_PURCHASE: _ClassVar[EventKind]
 
+class Rating(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RATING_UNSPECIFIED: _ClassVar[Rating]
+    RATING_HELPFUL: _ClassVar[Rating]
+    RATING_NOT_HELPFUL: _ClassVar[Rating]
+
 class HostState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     HOST_STATE_UNSPECIFIED: _ClassVar[HostState]
@@ -65,6 +71,9 @@ EVENT_KIND_VIEW: EventKind
 EVENT_KIND_ADD_TO_CART: EventKind
 EVENT_KIND_REMOVE_FROM_CART: EventKind
 EVENT_KIND_PURCHASE: EventKind
+RATING_UNSPECIFIED: Rating
+RATING_HELPFUL: Rating
+RATING_NOT_HELPFUL: Rating
 HOST_STATE_UNSPECIFIED: HostState
 HOST_STATE_STARTING: HostState
 HOST_STATE_READY: HostState
@@ -377,6 +386,34 @@ class RecordEventsReply(_message.Message):
     duplicates: int
     meta: ReplyMeta
     def __init__(self, stored: _Optional[int] = ..., duplicates: _Optional[int] = ..., meta: _Optional[_Union[ReplyMeta, _Mapping]] = ...) -> None: ...
+
+class Feedback(_message.Message):
+    __slots__ = ("trace_id", "rating", "comment", "occurred_at_ms")
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    RATING_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    trace_id: str
+    rating: Rating
+    comment: str
+    occurred_at_ms: int
+    def __init__(self, trace_id: _Optional[str] = ..., rating: _Optional[_Union[Rating, str]] = ..., comment: _Optional[str] = ..., occurred_at_ms: _Optional[int] = ...) -> None: ...
+
+class RecordFeedbackRequest(_message.Message):
+    __slots__ = ("feedback",)
+    FEEDBACK_FIELD_NUMBER: _ClassVar[int]
+    feedback: _containers.RepeatedCompositeFieldContainer[Feedback]
+    def __init__(self, feedback: _Optional[_Iterable[_Union[Feedback, _Mapping]]] = ...) -> None: ...
+
+class RecordFeedbackReply(_message.Message):
+    __slots__ = ("recorded", "unknown_trace_ids", "meta")
+    RECORDED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_TRACE_IDS_FIELD_NUMBER: _ClassVar[int]
+    META_FIELD_NUMBER: _ClassVar[int]
+    recorded: int
+    unknown_trace_ids: _containers.RepeatedScalarFieldContainer[str]
+    meta: ReplyMeta
+    def __init__(self, recorded: _Optional[int] = ..., unknown_trace_ids: _Optional[_Iterable[str]] = ..., meta: _Optional[_Union[ReplyMeta, _Mapping]] = ...) -> None: ...
 
 class Article(_message.Message):
     __slots__ = ("article_id", "title", "body", "topic", "updated_at_ms")

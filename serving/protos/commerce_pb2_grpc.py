@@ -322,7 +322,7 @@ class Agent:
 
 
 class EventsStub:
-    """Takes what customers do.
+    """Takes what customers do and think.
     """
 
     def __init__(self, channel):
@@ -336,14 +336,27 @@ class EventsStub:
                 request_serializer=serving_dot_protos_dot_commerce__pb2.RecordEventsRequest.SerializeToString,
                 response_deserializer=serving_dot_protos_dot_commerce__pb2.RecordEventsReply.FromString,
                 _registered_method=True)
+        self.RecordFeedback = channel.unary_unary(
+                '/cartwright.v1.Events/RecordFeedback',
+                request_serializer=serving_dot_protos_dot_commerce__pb2.RecordFeedbackRequest.SerializeToString,
+                response_deserializer=serving_dot_protos_dot_commerce__pb2.RecordFeedbackReply.FromString,
+                _registered_method=True)
 
 
 class EventsServicer:
-    """Takes what customers do.
+    """Takes what customers do and think.
     """
 
     def RecordEvents(self, request, context):
         """Stores events; they change the very next recommendation. Idempotent by event_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordFeedback(self, request, context):
+        """Stores what customers think of replies; versions of models are judged by it. A request has one
+        rating, the newest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -357,6 +370,11 @@ def add_EventsServicer_to_server(servicer, server):
                     request_deserializer=serving_dot_protos_dot_commerce__pb2.RecordEventsRequest.FromString,
                     response_serializer=serving_dot_protos_dot_commerce__pb2.RecordEventsReply.SerializeToString,
             ),
+            'RecordFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordFeedback,
+                    request_deserializer=serving_dot_protos_dot_commerce__pb2.RecordFeedbackRequest.FromString,
+                    response_serializer=serving_dot_protos_dot_commerce__pb2.RecordFeedbackReply.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'cartwright.v1.Events', rpc_method_handlers)
@@ -366,7 +384,7 @@ def add_EventsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Events:
-    """Takes what customers do.
+    """Takes what customers do and think.
     """
 
     @staticmethod
@@ -386,6 +404,33 @@ class Events:
             '/cartwright.v1.Events/RecordEvents',
             serving_dot_protos_dot_commerce__pb2.RecordEventsRequest.SerializeToString,
             serving_dot_protos_dot_commerce__pb2.RecordEventsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cartwright.v1.Events/RecordFeedback',
+            serving_dot_protos_dot_commerce__pb2.RecordFeedbackRequest.SerializeToString,
+            serving_dot_protos_dot_commerce__pb2.RecordFeedbackReply.FromString,
             options,
             channel_credentials,
             insecure,

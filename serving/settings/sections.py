@@ -101,6 +101,7 @@ class DeadlineSettings(_Section):
     recommend_ms: Milliseconds = 1000.0
     decide_ms: Milliseconds = 1000.0
     record_events_ms: Milliseconds = 2000.0
+    record_feedback_ms: Milliseconds = 5000.0
     knowledge_ms: Milliseconds = 5000.0
     models_ms: Milliseconds = 2000.0
 
@@ -115,6 +116,7 @@ class ObjectiveSettings(_Section):
     recommend_ms: Milliseconds = 300.0
     decide_ms: Milliseconds = 300.0
     record_events_ms: Milliseconds = 300.0
+    record_feedback_ms: Milliseconds = 2000.0
     knowledge_ms: Milliseconds = 2000.0
 
 
@@ -126,6 +128,8 @@ class LimitSettings(_Section):
     max_top_k: Annotated[int, Field(ge=1, le=200)] = 100
     max_sources: Annotated[int, Field(ge=1, le=50)] = 20
     max_events: Annotated[int, Field(ge=1, le=10_000)] = 500
+    max_feedback: Annotated[int, Field(ge=1, le=1_000)] = 100
+    max_comment_chars: Annotated[int, Field(ge=1, le=4096)] = 1000
     max_articles: Annotated[int, Field(ge=1, le=1_000)] = 200
     max_article_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
 

@@ -4,14 +4,14 @@ Every write is durable when its coroutine returns: it survives `kill -9` of any 
 All methods raise `StoreUnavailable` when the backend cannot read or write (disk full, locked).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.types import Article, Event, Order, Product
+from serving.types import Article, Event, Feedback, Order, Product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,38 @@ class HistoryStore(Protocol):
 
     async def customer_exists(self, customer_id: str) -> bool:
         """Whether the shop knows the customer (imported, or seen in an event)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatedRequest:
+    """Feedback with what is known of the request that it is about."""
+
+    feedback: Feedback
+    # Unix time; 0 for an unknown request.
+    answered_at_ms: int = 0
+    # (model, version, arm) of every version that had a part in the answer.
+    versions: tuple[tuple[str, int, str], ...] = ()
+
+
+class FeedbackStore(Protocol):
+    """What customers think of replies: one rating a request, the newest."""
+
+    async def record(self, rated: Sequence[RatedRequest]) -> int:
+        """Stores all or nothing; feedback without a time was given now.
+
+        A rating that is older than the stored one of its request changes nothing; of two with the
+        same time the later one counts. Versions that are known of a request stay known.
+        Returns how many were stored.
+        """
+        ...
+
+    def counts(self, model: str, since_ms: int) -> Mapping[tuple[int, str], tuple[int, int]]:
+        """By (version, arm) of a model: ratings that say "not helpful", and all of them.
+
+        Of requests that were answered at `since_ms` (Unix time) or later. Blocking: not for an
+        event loop's thread.
+        """
         ...
 
 

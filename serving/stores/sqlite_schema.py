@@ -112,6 +112,26 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             imported_at_ms INTEGER NOT NULL
         )""",
     ),
+    (
+        """CREATE TABLE feedback (
+            trace_id TEXT PRIMARY KEY,
+            helpful INTEGER NOT NULL,
+            comment TEXT NOT NULL,
+            occurred_at_ms INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        # The versions that answered the request that a feedback is about, as far as known.
+        """CREATE TABLE feedback_versions (
+            trace_id TEXT NOT NULL,
+            model TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            arm TEXT NOT NULL,
+            answered_at_ms INTEGER NOT NULL,
+            PRIMARY KEY (trace_id, model, version, arm)
+        ) WITHOUT ROWID""",
+        # With the primary key, which every index of such a table holds, all that is counted by.
+        """CREATE INDEX feedback_versions_by_time
+            ON feedback_versions (model, answered_at_ms)""",
+    ),
 )
 VERSION = len(_MIGRATIONS)
 

@@ -6,6 +6,7 @@ from serving.errors import StartupError, StoreUnavailable
 from serving.settings import StoreSettings
 from serving.stores.shop_files import import_shop, shop_name
 from serving.stores.sqlite_database import Database
+from serving.stores.sqlite_feedback import SqliteFeedback
 from serving.stores.sqlite_history import SqliteHistory
 from serving.stores.sqlite_import import ShopImport
 from serving.stores.sqlite_knowledge import SqliteKnowledge
@@ -15,11 +16,12 @@ from serving.stores.sqlite_shop import SqliteShop
 
 @dataclass(frozen=True, kw_only=True)
 class SqliteStores:
-    """The four stores over one database file."""
+    """The stores over one database file."""
 
     database: Database
     sessions: SqliteSessions
     history: SqliteHistory
+    feedback: SqliteFeedback
     knowledge: SqliteKnowledge
     shop: SqliteShop
     # What opening them imported.
@@ -54,6 +56,7 @@ def open_stores(settings: StoreSettings) -> SqliteStores:
         database=database,
         sessions=SqliteSessions(database),
         history=SqliteHistory(database),
+        feedback=SqliteFeedback(database),
         knowledge=SqliteKnowledge(database),
         shop=SqliteShop(database),
         imported=imported,

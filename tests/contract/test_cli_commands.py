@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from serving.cli.main import cartwright
 from serving.cli.run_file import RunFile, write_run_file
+from serving.protos import commerce_pb2 as pb
 from tests.scripted_agent import TRACE_ID, RunningAgent, ScriptedAgent, fails
 
 NOWHERE = "127.0.0.1:1"
@@ -148,6 +149,34 @@ def test_recommend_prints_json(running: RunningAgent) -> None:
     document = call_json("--address", running.address, "recommend", "--customer", "c1")
     assert document["items"][0]["product_id"] == "p0042"
     assert document["meta"]["trace_id"] == TRACE_ID
+
+
+@pytest.mark.parametrize(("option", "rating"), [("--helpful", 1), ("--not-helpful", 2)])
+def test_feedback_is_sent(
+    running: RunningAgent, agent: ScriptedAgent, option: str, rating: int
+) -> None:
+    result = call(
+        "feedback", TRACE_ID, option, "--comment", "as I said", "--address", running.address
+    )
+    assert (result.exit_code, result.stdout) == (0, "recorded\n")
+    (sent,) = agent.calls[0].request.feedback
+    assert (sent.trace_id, sent.rating, sent.comment) == (TRACE_ID, rating, "as I said")
+
+
+def test_feedback_says_what_it_cannot_count(running: RunningAgent, agent: ScriptedAgent) -> None:
+    agent.replies["RecordFeedback"] = pb.RecordFeedbackReply(unknown_trace_ids=[TRACE_ID])
+    arguments = ("feedback", TRACE_ID, "--helpful", "--address", running.address)
+    result = call(*arguments)
+    assert "a newer rating" in result.stdout
+    assert f"no answer of a model to {TRACE_ID}" in result.stdout
+    assert call_json(*arguments)["unknown_trace_ids"] == [TRACE_ID]
+
+
+def test_feedback_without_a_rating_is_refused(running: RunningAgent, agent: ScriptedAgent) -> None:
+    result = call("feedback", TRACE_ID, "--address", running.address)
+    assert result.exit_code == 2
+    assert "--helpful" in result.stderr
+    assert agent.calls == []
 
 
 def test_models_are_listed(running: RunningAgent) -> None:

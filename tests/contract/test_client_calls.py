@@ -12,7 +12,7 @@ import pytest
 
 from serving.client import AsyncCommerceClient, CommerceClient, RetryPolicy
 from serving.errors import InvalidRequest, Unavailable
-from serving.types import Article, Event, EventKind
+from serving.types import Article, Event, EventKind, Feedback
 from tests.scripted_agent import (
     REPLIES,
     STREAM_EVENTS,
@@ -25,6 +25,7 @@ from tests.scripted_agent import (
 EVENT = Event(
     event_id="e1", kind=EventKind.ADD_TO_CART, product_id="p1", customer_id="c1", occurred_at_ms=7
 )
+FEEDBACK = Feedback(trace_id="ab" * 16, helpful=False, comment="no", occurred_at_ms=7)
 ARTICLE = Article(article_id="a1", title="Returns", body="Within 30 days.", topic="returns")
 
 CALLS: dict[str, tuple[str, Callable[[Any], Any], dict[str, Any]]] = {
@@ -56,6 +57,11 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any], dict[str, Any]]] = {
     "record_events": (
         "RecordEvents",
         lambda c: c.record_events([EVENT], deadline_ms=5000),
+        {},
+    ),
+    "record_feedback": (
+        "RecordFeedback",
+        lambda c: c.record_feedback([FEEDBACK], deadline_ms=5000),
         {},
     ),
     "upsert_articles": (
@@ -144,6 +150,17 @@ def test_events_and_articles_arrive_whole(blocking: CommerceClient, agent: Scrip
         "Within 30 days.",
         "returns",
     )
+
+
+def test_feedback_arrives_whole(blocking: CommerceClient, agent: ScriptedAgent) -> None:
+    blocking.record_feedback(
+        [FEEDBACK, Feedback(trace_id="cd" * 16, helpful=True)], deadline_ms=5000
+    )
+    first, second = agent.calls[0].request.feedback
+    assert (first.trace_id, first.rating, first.comment) == ("ab" * 16, 2, "no")
+    assert (first.occurred_at_ms, second.occurred_at_ms, second.rating) == (7, 0, 1)
+    blocking.record_feedback([first, second], deadline_ms=5000)
+    assert agent.calls[1].request == agent.calls[0].request
 
 
 async def test_health_is_asked_by_service(

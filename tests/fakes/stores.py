@@ -1,4 +1,4 @@
-"""The four stores in memory, with the behaviour that `serving.stores.protocols` asks for."""
+"""The stores in memory, with the behaviour that `serving.stores.protocols` asks for."""
 
 import json
 import math
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import SessionConflict
-from serving.stores.protocols import ArticleVectors, HistoryEntry, StoredSession
-from serving.types import Article, Event, EventKind, Order, Product
+from serving.stores.protocols import ArticleVectors, HistoryEntry, RatedRequest, StoredSession
+from serving.types import Article, Event, EventKind, Feedback, Order, Product
 from serving.words import content_words, words_of
 
 
@@ -77,6 +77,37 @@ class MemoryHistory:
 
     async def customer_exists(self, customer_id: str) -> bool:
         return customer_id in self.customers
+
+
+@dataclass
+class MemoryFeedback:
+    """Implements `FeedbackStore`."""
+
+    ratings: dict[str, Feedback] = field(default_factory=dict)
+    # (trace id, model, version, arm) -> when the request was answered.
+    versions: dict[tuple[str, str, int, str], int] = field(default_factory=dict)
+
+    async def record(self, rated: Sequence[RatedRequest]) -> int:
+        recorded = 0
+        for request in rated:
+            one = request.feedback
+            when_ms = one.occurred_at_ms or time.time_ns() // 1_000_000
+            known = self.ratings.get(one.trace_id)
+            if known is None or when_ms >= known.occurred_at_ms:
+                self.ratings[one.trace_id] = replace(one, occurred_at_ms=when_ms)
+                recorded += 1
+            for version in request.versions:
+                self.versions.setdefault((one.trace_id, *version), request.answered_at_ms)
+        return recorded
+
+    def counts(self, model: str, since_ms: int) -> dict[tuple[int, str], tuple[int, int]]:
+        counted: dict[tuple[int, str], tuple[int, int]] = {}
+        for (trace_id, its_model, version, arm), at_ms in self.versions.items():
+            if its_model == model and at_ms >= since_ms:
+                bad, rated = counted.get((version, arm), (0, 0))
+                bad += not self.ratings[trace_id].helpful
+                counted[version, arm] = (bad, rated + 1)
+        return counted
 
 
 @dataclass

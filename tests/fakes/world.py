@@ -24,6 +24,7 @@ from serving.features import DecisionFeatures
 from serving.models.manifest import ModelManifest
 from serving.models.tokenizer import Tokenizer
 from serving.pipelines.turn import Emit, TurnInput, TurnOutcome
+from serving.recording.masking import Masker
 from serving.settings import Settings
 from serving.steps.encode import EncodeInput, article_text, encoder_name
 from serving.steps.understand import UnderstandingLabels
@@ -31,7 +32,13 @@ from serving.types import Article, Event, EventKind, Order, Product, Sentiment
 from serving.versions.lineup import Lineup
 from serving.versions.routing import Router
 from tests.fakes.models import LEXICON, InMemoryModels, shop_models
-from tests.fakes.stores import MemoryHistory, MemoryKnowledge, MemorySessions, MemoryShop
+from tests.fakes.stores import (
+    MemoryFeedback,
+    MemoryHistory,
+    MemoryKnowledge,
+    MemorySessions,
+    MemoryShop,
+)
 from tests.fakes.tokens import small_tokenizer
 
 # Leaf categories, each with six products; product p00 is a mug, p01 a pan and so on.
@@ -107,6 +114,8 @@ ORDERS: tuple[Order, ...] = (
 # Purchases by others, which make products popular: p04 most, then p09, p14 …
 _POPULAR = {"p04": 5, "p09": 4, "p14": 3, "p03": 2, "p00": 1}
 
+MASKER = Masker(b"a key for tests of 32 bytes long")
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryStores:
@@ -114,6 +123,7 @@ class MemoryStores:
 
     sessions: MemorySessions
     history: MemoryHistory
+    feedback: MemoryFeedback
     knowledge: MemoryKnowledge
     shop: MemoryShop
 
@@ -262,6 +272,7 @@ def build_world(settings: Settings | None = None, **placed: Any) -> World:
     stores = MemoryStores(
         sessions=MemorySessions(),
         history=history,
+        feedback=MemoryFeedback(),
         knowledge=MemoryKnowledge(articles={a.article_id: a for a in ARTICLES}),
         shop=MemoryShop(catalogue=PRODUCTS, orders=ORDERS, history=history),
     )
@@ -275,7 +286,7 @@ def build_world(settings: Settings | None = None, **placed: Any) -> World:
         stores=stores,
         steps=steps,
         pipelines=build_pipelines(
-            settings, steps, stores, lambda: router.lineups()["encoder"].resident
+            settings, steps, stores, lambda: router.lineups()["encoder"].resident, MASKER
         ),
     )
 

@@ -13,7 +13,7 @@ from serving.cli.local_stack import LocalStack
 from serving.client import CommerceClient
 from serving.protos import commerce_pb2 as pb
 from serving.protos import commerce_pb2_grpc
-from serving.types import Article, Event, EventKind
+from serving.types import Article, Event, EventKind, Feedback
 
 pytestmark = pytest.mark.integration
 
@@ -96,6 +96,19 @@ def test_an_event_changes_the_very_next_recommendation(client: CommerceClient) -
     after = client.recommend(session_id=session, top_k=10, deadline_ms=DEADLINE_MS)
     assert [i.product_id for i in after.items] != [i.product_id for i in before.items]
     assert not after.meta.degraded
+
+
+def test_feedback_finds_the_answer_that_it_is_about(client: CommerceClient) -> None:
+    reply = client.converse("hello", session_id=new_session(), deadline_ms=DEADLINE_MS)
+    unknown = uuid.uuid4().hex
+    rated = client.record_feedback(
+        [
+            Feedback(trace_id=reply.meta.trace_id, helpful=False, comment="not what I asked"),
+            Feedback(trace_id=unknown, helpful=True),
+        ],
+        deadline_ms=DEADLINE_MS,
+    )
+    assert (rated.recorded, list(rated.unknown_trace_ids)) == (2, [unknown])
 
 
 def test_an_article_is_found_at_once_and_gone_after_its_deletion(client: CommerceClient) -> None:

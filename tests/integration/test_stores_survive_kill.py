@@ -18,6 +18,7 @@ from serving.errors import StartupError
 from serving.settings import StoreSettings
 from serving.stores.shop_files import write_shop
 from serving.stores.sqlite_database import Database
+from serving.stores.sqlite_feedback import SqliteFeedback
 from serving.stores.sqlite_history import SqliteHistory
 from serving.stores.sqlite_knowledge import SqliteKnowledge
 from serving.stores.sqlite_sessions import SqliteSessions
@@ -59,6 +60,11 @@ async def check_acknowledged(database: Database, name: str, last: int) -> int:
     assert batches - 1 <= stored.revision <= batches
     assert [e.occurred_at_ms for e in entries[::EVENTS_A_BATCH]] == list(range(1, batches + 1))
     assert await history.append(batch(name, last)) == 0
+    # By version and arm, of each round one rating; every third is not helpful.
+    ((bad, ratings),) = SqliteFeedback(database).counts(name, 0).values()
+    assert stored.revision <= ratings <= batches
+    assert bad == (ratings + 2) // 3
+    assert sum(one for _, one in SqliteFeedback(database).counts(name, last + 1).values()) >= 1
     knowledge = SqliteKnowledge(database)
     held = await knowledge.vectors(ENCODER)
     for number in range(max(0, last - 15), last):

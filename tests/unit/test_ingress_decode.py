@@ -8,6 +8,7 @@ from serving.errors import InvalidRequest
 from serving.ingress import decode
 from serving.protos import commerce_pb2 as pb
 from serving.settings import DialogueSettings, LimitSettings
+from serving.types import Feedback
 
 LIMITS = LimitSettings()
 NOW_MS = 1_700_000_000_000
@@ -28,6 +29,11 @@ def event(**changes: object) -> pb.Event:
         **changes,
     }
     return pb.Event(**fields)  # type: ignore[arg-type]
+
+
+def feedback(**changes: object) -> pb.Feedback:
+    fields: dict[str, object] = {"trace_id": "ab" * 16, "rating": pb.RATING_HELPFUL, **changes}
+    return pb.Feedback(**fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,57 @@ def test_an_event_without_a_time_happens_now() -> None:
 def test_the_number_of_events_is_bounded(count: int) -> None:
     request = pb.RecordEventsRequest(events=[event(event_id=str(i)) for i in range(count)])
     assert refusal(decode.events, request, LIMITS, NOW_MS).field == "events"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"trace_id": ""}, "trace_id"),
+        ({"trace_id": "ab" * 15}, "trace_id"),
+        ({"trace_id": "ab" * 16 + "\n"}, "trace_id"),
+        ({"trace_id": "ab" * 17}, "trace_id"),
+        ({"trace_id": "zz" * 16}, "trace_id"),
+        # Digits to some, and not to Unix.
+        ({"trace_id": "\u0661" * 32}, "trace_id"),
+        ({"trace_id": "0" * 32}, "trace_id"),
+        ({"rating": pb.RATING_UNSPECIFIED}, "rating"),
+        ({"rating": 3}, "rating"),
+        ({"comment": "x" * (LIMITS.max_comment_chars + 1)}, "comment"),
+        ({"occurred_at_ms": -1}, "occurred_at_ms"),
+    ],
+)
+def test_one_bad_feedback_refuses_all_and_is_named(change: dict[str, object], field: str) -> None:
+    request = pb.RecordFeedbackRequest(feedback=[feedback(), feedback(**change)])
+    error = refusal(decode.feedback, request, LIMITS, NOW_MS)
+    assert error.field == f"feedback[1].{field}"
+
+
+def test_feedback_is_decoded_whole() -> None:
+    request = pb.RecordFeedbackRequest(
+        feedback=[
+            feedback(trace_id="AB" * 16, comment=" \n"),
+            feedback(
+                rating=pb.RATING_NOT_HELPFUL,
+                comment=" " * 50 + "x" * LIMITS.max_comment_chars,
+                occurred_at_ms=7,
+            ),
+        ]
+    )
+    assert decode.feedback(request, LIMITS, NOW_MS) == [
+        Feedback(trace_id="ab" * 16, helpful=True, occurred_at_ms=NOW_MS),
+        Feedback(
+            trace_id="ab" * 16,
+            helpful=False,
+            comment="x" * LIMITS.max_comment_chars,
+            occurred_at_ms=7,
+        ),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, LIMITS.max_feedback + 1])
+def test_the_amount_of_feedback_is_bounded(count: int) -> None:
+    request = pb.RecordFeedbackRequest(feedback=[feedback()] * count)
+    assert refusal(decode.feedback, request, LIMITS, NOW_MS).field == "feedback"
 
 
 def test_an_article_twice_in_a_request_names_both() -> None:

@@ -21,7 +21,7 @@ from serving.pipelines.recommend import RecommendInput
 from serving.pipelines.turn import TextPiece, TurnEvent, TurnInput, TurnOutcome
 from serving.types import Action, Answer, Article, Candidate, Decision, EventKind, Understanding
 from tests.fakes.stores import MemorySessions
-from tests.fakes.world import World, build_world, context, with_vectors
+from tests.fakes.world import MASKER, World, build_world, context, with_vectors
 
 Call = Callable[[World, RequestContext], Awaitable[object]]
 
@@ -311,7 +311,7 @@ class BrokenSessions(MemorySessions):
 
 async def test_a_store_that_cannot_write_is_an_error_and_no_text_is_told(world: World) -> None:
     stores = replace(world.stores, sessions=BrokenSessions())
-    pipelines = build_pipelines(world.settings, world.steps, stores, lambda: (1,))
+    pipelines = build_pipelines(world.settings, world.steps, stores, lambda: (1,), MASKER)
     told: list[TurnEvent] = []
 
     async def tell(event: TurnEvent) -> None:

@@ -13,7 +13,7 @@ from serving.pipelines.recommend import RecommendInput
 from serving.settings import PlacementSettings
 from serving.steps.placement import RemoteStep, StepCall, StepOutcome, StepServer
 from serving.types import EventKind, Report
-from tests.fakes.world import World, build_world, context, open_steps, with_vectors
+from tests.fakes.world import MASKER, World, build_world, context, open_steps, with_vectors
 
 PLACEABLE = tuple(PlacementSettings.model_fields)
 TALK = (
@@ -52,7 +52,7 @@ async def placed_world(*names: str) -> tuple[World, Elsewhere]:
     world = await with_vectors(build_world())
     elsewhere = Elsewhere(world)
     steps = world.steps.placed({name: elsewhere.remote(name) for name in names})
-    world.pipelines = build_pipelines(world.settings, steps, world.stores, lambda: (1,))
+    world.pipelines = build_pipelines(world.settings, steps, world.stores, lambda: (1,), MASKER)
     await world.happens(EventKind.VIEW, "p20", "p03", customer_id="alice")
     return world, elsewhere
 
@@ -108,7 +108,7 @@ async def test_a_deployment_that_cannot_be_reached_degrades_too(error: Exception
         raise error
 
     steps = world.steps.placed({name: RemoteStep(carry) for name in PLACEABLE})
-    pipelines = build_pipelines(world.settings, steps, world.stores, lambda: (1,))
+    pipelines = build_pipelines(world.settings, steps, world.stores, lambda: (1,), MASKER)
     request = context()
     answer = await pipelines.answer("standard delivery times", 3, request)
     assert answer.known

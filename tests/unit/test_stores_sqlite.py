@@ -7,18 +7,22 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from serving.errors import SessionConflict, StartupError, StoreUnavailable
+from serving.stores import sqlite_schema
+from serving.stores.protocols import RatedRequest
 from serving.stores.sqlite_database import Database, Pace
 from serving.stores.sqlite_errors import opening_errors, store_errors
+from serving.stores.sqlite_feedback import SqliteFeedback
 from serving.stores.sqlite_history import SqliteHistory
 from serving.stores.sqlite_knowledge import SqliteKnowledge
 from serving.stores.sqlite_sessions import SqliteSessions
-from serving.types import Article, Event, EventKind
+from serving.types import Article, Event, EventKind, Feedback
 
 
 @contextmanager
@@ -293,8 +297,61 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "shop.sqlite"
     with opened(path), closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StartupError, match="has schema 99, this version knows up to 1"):
+    with pytest.raises(StartupError, match="has schema 99, this version knows up to 2"):
         Database(path, 100)
+
+
+def test_a_file_of_an_earlier_version_keeps_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shop.sqlite"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(sqlite_schema, "_MIGRATIONS", sqlite_schema._MIGRATIONS[:1])
+        earlier.setattr(sqlite_schema, "VERSION", 1)
+        with opened(path) as database:
+            asyncio.run(SqliteSessions(database).save("s", {"n": 1}, 0))
+    rated = RatedRequest(
+        feedback=Feedback(trace_id="ab" * 16, helpful=False),
+        answered_at_ms=7,
+        versions=(("understanding", 3, "live"),),
+    )
+    for _ in range(2):
+        with opened(path) as database:
+            stored = asyncio.run(SqliteSessions(database).load("s"))
+            assert stored is not None
+            assert stored.state == {"n": 1}
+            assert asyncio.run(SqliteFeedback(database).record([rated])) == 1
+            assert SqliteFeedback(database).counts("understanding", 7) == {(3, "live"): (1, 1)}
+
+
+def _ratings(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM feedback").fetchone()
+    return int(count)
+
+
+async def test_much_feedback_is_written_whole_and_one_row_that_fails_takes_it_back(
+    tmp_path: Path,
+) -> None:
+    versions = tuple((model, 1, "live") for model in ("a", "b", "c", "d", "e"))
+    batch = [
+        RatedRequest(
+            feedback=Feedback(trace_id=f"{i:032x}", helpful=i % 4 > 0, occurred_at_ms=1),
+            answered_at_ms=i,
+            versions=versions,
+        )
+        for i in range(100)
+    ]
+    # Without a model: none that the ledger could have brought.
+    broken = replace(batch[0], versions=((None, 1, "live"),))  # type: ignore[arg-type]
+    with opened(tmp_path / "shop.sqlite") as database:
+        feedback = SqliteFeedback(database)
+        for part in ([batch[1], broken], [*batch[1:], broken]):
+            with pytest.raises(sqlite3.IntegrityError):
+                await feedback.record(part)
+            assert database.read_blocking(_ratings) == 0
+        assert await feedback.record(batch) == 100
+        assert feedback.counts("e", 0) == {(1, "live"): (25, 100)}
+        assert feedback.counts("e", 90) == {(1, "live"): (2, 10)}
 
 
 def test_a_place_without_a_write_ahead_log_is_refused() -> None:
