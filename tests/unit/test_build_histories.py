@@ -40,7 +40,7 @@ def customers(draw: st.DrawFn) -> list[Interaction]:
     return sorted(interactions, key=lambda i: i.occurred_at_ms)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(customers(), st.integers(0, 3))
 def test_sequences_are_left_padded_and_teach_every_position_once(
     interactions: list[Interaction], seed: int
@@ -64,7 +64,7 @@ def test_sequences_are_left_padded_and_teach_every_position_once(
     assert int((targets[:, :, 0] > 0).sum()) <= most
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(customers())
 def test_targets_lie_ahead(interactions: list[Interaction]) -> None:
     """The last products of a history are never taught before they happen, nor after."""

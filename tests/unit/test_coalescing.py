@@ -285,7 +285,7 @@ async def test_a_call_larger_than_a_batch_goes_alone(rig: Rig) -> None:
     assert [9] in rig.there.batches
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     calls=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 50)), min_size=1, max_size=30),
     rows=st.integers(1, 12),
@@ -306,7 +306,7 @@ def test_the_most_urgent_fit_and_none_of_them_is_later_than_one_left_behind(
         assert max(c.deadline.at_s for c in chosen) <= min(c.deadline.at_s for c in left)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     items=st.lists(
         st.tuples(st.sampled_from(["ask", "cancel", "bad", "late"]), st.integers(0, 3)),

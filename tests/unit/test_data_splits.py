@@ -34,7 +34,7 @@ def _interaction(at_ms: int, basket: str, customer: str = "c") -> Interaction:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.dictionaries(
         st.sampled_from(["a", "b", None]),
@@ -87,7 +87,7 @@ def test_shares_outside_of_the_open_interval_are_refused(share: float) -> None:
         split_interactions_by_time([], share)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     times=st.lists(st.integers(0, 50), min_size=2, max_size=60, unique=True),
     share=st.floats(0.05, 0.9),

@@ -172,7 +172,7 @@ _values = st.text(st.sampled_from("abcxyz-019 "), min_size=1, max_size=12).filte
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     parts=st.lists(st.tuples(_words, _values, st.sampled_from(SLOT_NAMES)), max_size=4),
     seed=st.integers(0, 2**32),

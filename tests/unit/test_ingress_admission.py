@@ -44,7 +44,7 @@ def test_the_more_important_still_find_room_where_browsers_do_not() -> None:
     assert door.stats().refused == {"BROWSE": 2, "TALK": 1, "BUY": 1}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["in", "out"]), st.sampled_from(list(Priority)), st.floats(0, 3)),

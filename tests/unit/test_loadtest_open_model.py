@@ -69,7 +69,7 @@ def test_arrivals_of_a_ramp_grow_with_its_square() -> None:
     hold_s=st.floats(0.1, 3),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_arrivals_are_in_order_and_end_with_the_shape(
     level: float, factor: float, hold_s: float, seed: int
 ) -> None:

@@ -86,7 +86,7 @@ def test_a_good_one_is_accepted_after_enough_answers() -> None:
 
 
 @given(st.integers(0, 400), st.integers(0, 400), st.floats(0.001, 0.2))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_bounds_enclose_what_was_seen_and_more_alpha_narrows_them(
     bad: int, good: int, alpha: float
 ) -> None:

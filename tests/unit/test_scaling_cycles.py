@@ -153,7 +153,7 @@ LOADS = {
 
 
 @given(**LOADS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_pipelines_do_not_flap_under_a_sine(
     middle: float, swing: float, period_s: int, noise: float, seed: int
 ) -> None:
@@ -167,7 +167,7 @@ def test_pipelines_do_not_flap_under_a_sine(
 
 
 @given(**{**LOADS, "period_s": st.sampled_from([5, 10])})
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_a_wave_shorter_than_the_cool_down_changes_next_to_nothing(
     middle: float, swing: float, period_s: int, noise: float, seed: int
 ) -> None:
@@ -178,7 +178,7 @@ def test_a_wave_shorter_than_the_cool_down_changes_next_to_nothing(
 
 
 @given(**LOADS, queue_ms=st.floats(2.0, 40.0))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_hosts_do_not_flap_under_a_sine(
     middle: float, swing: float, period_s: int, noise: float, seed: int, queue_ms: float
 ) -> None:

@@ -85,7 +85,7 @@ async def test_a_query_without_words_of_the_articles_is_no_error(
     assert {i for i, _ in await knowledge.search_words(query, 3)} <= {"near"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(max_size=200)
     | st.text(string.punctuation + " aANDORT", max_size=200)
@@ -102,7 +102,7 @@ def test_no_text_makes_a_query_that_fts5_refuses(text: str) -> None:
             connection.execute("SELECT * FROM words WHERE words MATCH ?", (query,)).fetchall()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=30))
 async def test_a_word_of_an_article_finds_it(knowledge: SqliteKnowledge, word: str) -> None:
     """Python's idea of a word and the tokenizer's agree."""

@@ -54,7 +54,7 @@ def model(tensors: dict[str, Any]) -> ModelOutput:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 3)), min_size=1, max_size=8))
 def test_a_padded_batch_answers_as_each_call_alone(shapes: list[tuple[int, int]]) -> None:
     joining = Joining(TEXT, max_padding=64)
@@ -76,7 +76,7 @@ def test_padding_is_masked_and_of_the_inputs_type() -> None:
     assert joined["input_ids"][0, 2:].tolist() == [0, 0, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
     rows=st.integers(1, 16),
