@@ -1,6 +1,7 @@
 """`cartwright models show | stage | shadow | canary | promote | rollback | release | history`."""
 
 import getpass
+import textwrap
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,12 +14,15 @@ from serving.cli.document import plain, print_document
 from serving.cli.render import stdout_console
 from serving.cli.version_tables import steps_table, versions_table
 from serving.client import CommerceClient
-from serving.errors import FailedPrecondition
+from serving.errors import Conflict, FailedPrecondition
 from serving.protos import commerce_pb2 as pb
 
 _LOOK_PERIOD_S = 0.2
 # Stages in which hosts have a version loaded.
 _RESIDENT = frozenset({"shadow", "canary", "live", "previous"})
+_TRIED = frozenset({"shadow", "canary"})
+# Characters of a reason that the history takes.
+_LONGEST_REASON = 1000
 
 
 def _step_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -203,17 +207,27 @@ class _Steps:
         One that cannot be loaded is withdrawn again: nobody was answered by it.
 
         Raises:
-            FailedPrecondition: a host cannot load it, with Triton's reason; or it took too long.
+            FailedPrecondition: a host cannot load it, with Triton's reason; or it took too long; or
+                another one is being tried.
+            Conflict: somebody took a step with it meanwhile; names who.
         """
         began_s = time.monotonic()
+        self._require_nothing_else_is_tried(version)
         withdraw = self._stage_of(version) not in _RESIDENT
         if self._stage_of(version) == "published":
             self.take("stage", version)
         if withdraw:
             self.take("shadow", version)
             self._progress.print(f"{self._model}: version {version} is loaded on every host …")
+        stage = self._stage_of(version)
         while True:
             status = self._status(version)
+            if status.stage != stage:
+                # Loaded or not: whether to promote or to withdraw it is not ours to say any more.
+                raise Conflict(
+                    f"{self._model}: version {version} is {status.stage} now, and not {stage}: "
+                    f"{self._last_step()}"
+                )
             waiting = set(self.state.serving_host_ids) - set(status.ready_host_ids)
             ready = bool(self.state.serving_host_ids) and not waiting and status.open
             if ready and not status.faults:
@@ -223,13 +237,27 @@ class _Steps:
             why = "; ".join(f"{where}: {fault}" for where, fault in sorted(status.faults.items()))
             if why or time.monotonic() - began_s > timeout_s:
                 if withdraw:
-                    self._reason = f"{self._reason} (withdrawn: {why or 'not ready in time'})"
+                    reason = f"{self._reason} (withdrawn: {why or 'not ready in time'})"
+                    self._reason = textwrap.shorten(reason, _LONGEST_REASON, placeholder=" …")
                     self.take("rollback", 0)
                 where = ", ".join(sorted(waiting)) or "the replica"
                 late = f"not ready on {where} within {timeout_s:g} s"
                 raise FailedPrecondition(f"{self._model}: version {version}: {why or late}")
             time.sleep(_LOOK_PERIOD_S)
             self.state = self._look()
+
+    def _require_nothing_else_is_tried(self, version: int) -> None:
+        """So that nobody who is late anyway takes a first step, upon which others would stumble."""
+        for status in self.state.versions:
+            if status.stage in _TRIED and status.version != version:
+                raise FailedPrecondition(
+                    f"{self._model}: version {status.version} is being tried: withdraw it first; "
+                    f"the last step: {self._last_step()}"
+                )
+
+    def _last_step(self) -> str:
+        last = self.state.last_step
+        return f"{last.author} did {last.action!r}"
 
     def _look(self) -> pb.ShowModelReply:
         return self._client.show_model(self._model, deadline_ms=self._connection.deadline_ms)
