@@ -1,7 +1,7 @@
-"""Versions of published models that err or dawdle, with manifests that list them as they are."""
+"""Versions of published models that err, dawdle or are none, with manifests that say so."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,25 @@ def publish_changed(
                 graph = onnx.load(str(path))
                 change(graph.graph)
                 onnx.save(graph, str(path))
+            update = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
+            records.append(record.model_copy(update=update))
+        return source.manifest.model_copy(update={"version": number, "artifacts": tuple(records)})
+
+    return publish(repository, model, fill).version
+
+
+def publish_with(repository: Path, model: str, version: int, files: Mapping[str, bytes]) -> int:
+    """Publishes a version again with other contents of some files; returns its number."""
+    source = ModelRepository(repository).version(model, version)
+
+    def fill(draft: Path, number: int) -> ModelManifest:
+        records = []
+        for record in source.manifest.artifacts:
+            path = draft / record.path
+            if record.path in files:
+                path.write_bytes(files[record.path])
+            else:
+                path.hardlink_to(source.folder / record.path)
             update = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
             records.append(record.model_copy(update=update))
         return source.manifest.model_copy(update={"version": number, "artifacts": tuple(records)})

@@ -82,7 +82,8 @@ def publish(
         draft = None
         _sync(folder)
     except OSError as error:
-        where = error.filename or folder
+        # A copy that fails names its source first.
+        where = error.filename2 or error.filename or folder
         raise StartupError(f"{where}: cannot be written: {error.strerror or error}") from error
     finally:
         if draft is not None:

@@ -1,6 +1,7 @@
 """`cartwright models show | stage | shadow | canary | promote | rollback | release | history`."""
 
 import getpass
+import textwrap
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +15,15 @@ from serving.cli.render import stdout_console
 from serving.cli.rollout import follow_rollout
 from serving.cli.version_tables import rollout_table, steps_table, versions_table
 from serving.client import CommerceClient
-from serving.errors import FailedPrecondition
+from serving.errors import Conflict, FailedPrecondition
 from serving.protos import commerce_pb2 as pb
+from serving.versions.lineup import MAX_TEXT
 
 _LOOK_PERIOD_S = 0.2
 _INTERRUPTED = 130
 # Stages in which hosts have a version loaded.
 _RESIDENT = frozenset({"shadow", "canary", "live", "previous"})
+_TRIED = frozenset({"shadow", "canary"})
 
 
 def _step_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,17 +222,27 @@ class _Steps:
         One that cannot be loaded is withdrawn again: nobody was answered by it.
 
         Raises:
-            FailedPrecondition: a host cannot load it, with Triton's reason; or it took too long.
+            FailedPrecondition: a host cannot load it, with Triton's reason; or it took too long; or
+                another one is being tried.
+            Conflict: somebody took a step with it meanwhile; names who.
         """
         began_s = time.monotonic()
+        self._require_nothing_else_is_tried(version)
         withdraw = self._stage_of(version) not in _RESIDENT
         if self._stage_of(version) == "published":
             self.take("stage", version)
         if withdraw:
             self.take("shadow", version)
             self._progress.print(f"{self._model}: version {version} is loaded on every host …")
+        stage = self._stage_of(version)
         while True:
             status = self._status(version)
+            if status.stage != stage:
+                # Loaded or not: whether to promote or to withdraw it is not ours to say any more.
+                raise Conflict(
+                    f"{self._model}: version {version} is {status.stage} now, and not {stage}: "
+                    f"{self._last_step()}"
+                )
             waiting = set(self.state.serving_host_ids) - set(status.ready_host_ids)
             ready = bool(self.state.serving_host_ids) and not waiting and status.open
             if ready and not status.faults:
@@ -239,7 +252,8 @@ class _Steps:
             why = "; ".join(f"{where}: {fault}" for where, fault in sorted(status.faults.items()))
             if why or time.monotonic() - began_s > timeout_s:
                 if withdraw:
-                    self._reason = f"{self._reason} (withdrawn: {why or 'not ready in time'})"
+                    reason = f"{self._reason} (withdrawn: {why or 'not ready in time'})"
+                    self._reason = textwrap.shorten(reason, MAX_TEXT, placeholder=" …")
                     self.take("rollback", 0)
                 where = ", ".join(sorted(waiting)) or "the replica"
                 late = f"not ready on {where} within {timeout_s:g} s"
@@ -253,6 +267,7 @@ class _Steps:
         Raises:
             FailedPrecondition: the version was withdrawn, or somebody took another step.
         """
+        self._require_nothing_else_is_tried(version)
         if self._stage_of(version) == "published":
             self.take("stage", version)
         self.take("roll out", version, force=force)
@@ -266,6 +281,19 @@ class _Steps:
                 )
                 raise SystemExit(_INTERRUPTED) from None
         return self.state
+
+    def _require_nothing_else_is_tried(self, version: int) -> None:
+        """So that nobody who is late anyway takes a first step, upon which others would stumble."""
+        for status in self.state.versions:
+            if status.stage in _TRIED and status.version != version:
+                raise FailedPrecondition(
+                    f"{self._model}: version {status.version} is being tried: withdraw it first; "
+                    f"the last step: {self._last_step()}"
+                )
+
+    def _last_step(self) -> str:
+        last = self.state.last_step
+        return f"{last.author} did {last.action!r}"
 
     def _look(self) -> pb.ShowModelReply:
         return self._client.show_model(self._model, deadline_ms=self._connection.deadline_ms)

@@ -7,6 +7,7 @@ second finds it taken. So a rollout goes on whatever process is killed, as long 
 
 import asyncio
 import logging
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,9 +21,9 @@ from serving.rollout.sequential import Count, Judgement, Verdict
 from serving.rollout.stages import judge_stage, late_above, name_of, percent_of
 from serving.settings import RolloutSettings
 from serving.versions import lineup as steps
-from serving.versions.lineup import Step
+from serving.versions.lineup import MAX_TEXT, Step
 from serving.versions.readiness import Readiness
-from serving.versions.store import MAX_TEXT, Entry, VersionStore
+from serving.versions.store import Entry, VersionStore
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ class Conductor:
             step,
             action=action,
             author=f"{rollout.author} (auto)",
-            reason=why if len(why) <= MAX_TEXT else f"{why[: MAX_TEXT - 2]} …",
+            reason=textwrap.shorten(why, MAX_TEXT, placeholder=" …"),
             expected_revision=entry.revision,
             forced=rollout.forced and action.startswith("promote"),
             rollout=after,

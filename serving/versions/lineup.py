@@ -16,6 +16,8 @@ from enum import StrEnum
 
 from serving.errors import CartwrightError, FailedPrecondition, InvalidRequest
 
+# Characters of the author or the reason of a step.
+MAX_TEXT = 1000
 # Long enough that two experiments never share one.
 _SALT_BYTES = 8
 

@@ -17,12 +17,10 @@ from typing import Any
 from serving.errors import Conflict, InvalidRequest, StoreUnavailable
 from serving.rollout.record import Rollout
 from serving.versions.database import connected, make_tables, transaction
-from serving.versions.lineup import Lineup, Step
+from serving.versions.lineup import MAX_TEXT, Lineup, Step
 from serving.versions.verdict import Verdict
 
 FILE_NAME = "versions.sqlite"
-# Characters of an author or a reason.
-MAX_TEXT = 1000
 _COLUMNS = "model, revision, action, author, reason, forced, history.lineup, at_ms"
 
 

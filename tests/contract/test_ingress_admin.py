@@ -1,11 +1,14 @@
 """Models.* over real gRPC: who may, what is shown, what is refused; models in memory."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from serving.cli.main import cartwright
 from serving.client import AsyncCommerceClient
 from serving.errors import (
     Conflict,
@@ -39,6 +42,8 @@ class Served:
 
     world: World
     connect: Connect
+    address: str
+    hosts: list[HostRecord]
 
 
 @pytest.fixture
@@ -62,7 +67,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
             clients.append(AsyncCommerceClient(address, token=token, versions=versions))
             return clients[-1]
 
-        yield Served(world, connect)
+        yield Served(world, connect, address, hosts)
         for client in clients:
             await client.close()
 
@@ -158,3 +163,31 @@ async def test_a_customer_stays_in_an_arm_and_the_reply_names_it(served: Served)
             arms.setdefault(f"s{number}", set()).add((used.version, used.arm))
     assert all(len(found) == 1 for found in arms.values())
     assert {next(iter(found)) for found in arms.values()} == {(1, "live"), (2, "canary")}
+
+
+async def test_a_version_that_many_hosts_cannot_load_is_withdrawn_though_the_reason_is_long(
+    served: Served,
+) -> None:
+    client = served.connect()
+    await take(client, "stage", version=1)
+    await take(client, "promote", version=1)
+    why = "Triton cannot load it: " + "and so on " * 50
+    served.hosts[:] = [
+        HostRecord(
+            host_id=f"h{number}",
+            state=HostState.READY,
+            ready_models={MODEL: (1,)},
+            faults={f"{MODEL}/2": why},
+        )
+        for number in range(4)
+    ]
+    command = ["models", "promote", MODEL, "2", "--reason", "better", "--address", served.address]
+    runner = CliRunner(env={"CARTWRIGHT_SERVER__ADMIN_TOKEN": TOKEN})
+    result = await asyncio.to_thread(runner.invoke, cartwright, command)
+    assert result.exit_code == 1
+    # All of it; the history keeps what it has room for.
+    assert result.stderr.count(why.strip()) == 4
+    shown = await client.show_model(MODEL, deadline_ms=DEADLINE_MS)
+    assert {v.version: v.stage for v in shown.versions} == {1: "live", 2: "staged"}
+    assert shown.last_step.reason.startswith("better (withdrawn: h0: Triton cannot load it: and")
+    assert shown.last_step.reason.endswith(" …")

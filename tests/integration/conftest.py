@@ -1,8 +1,10 @@
 """One set of quickly built models and one running stack for all integration tests."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,16 @@ import pytest
 
 from serving.cli.local_stack import LocalStack, local_stack
 from serving.client import CommerceClient
+from serving.models.repository import ModelRepository
 from serving.telemetry.receiver import SpanReceiver
+from tests.promotable import Load, Promotable
+from tests.small_disk import CannotMount, limited_disk
 
 ROOT = Path(__file__).parents[2]
 # Kept between runs: nothing is built again that is there already.
 BUILT = ROOT / "var" / "test"
+# Room for one version of each model and another large one.
+_PROMOTABLE_MIB = 320
 
 
 @dataclass(frozen=True)
@@ -75,3 +82,54 @@ def stack(
 def client(stack: LocalStack) -> Iterator[CommerceClient]:
     with CommerceClient(stack.address) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def promotable(
+    models: BuiltModels, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Promotable]:
+    """A stack whose versions may be changed, on a small disk where one can be mounted.
+
+    Of the session, and not of a module: starting one takes longer than most tests of it.
+    """
+    folder = tmp_path_factory.mktemp("promotable")
+    repository = folder / "models"
+    run_file = folder / "serve.json"
+    overrides = {
+        **models.environment(),
+        "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(repository),
+        "CARTWRIGHT_TRITON__UNLOAD_AFTER_S": "2",
+        "CARTWRIGHT_TRITON__PROBE_PERIOD_S": "0.5",
+        # Gates take minutes, and have tests of their own.
+        "CARTWRIGHT_VERSIONS__GATES": "[]",
+        "CARTWRIGHT_STORES__FOLDER": str(folder / "state"),
+        "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
+        "CARTWRIGHT_SERVER__RUN_FILE": str(run_file),
+    }
+    with ExitStack() as stack:
+        with suppress(CannotMount):
+            stack.enter_context(limited_disk(repository, _PROMOTABLE_MIB))
+        _copy_newest(ModelRepository(models.repository), repository)
+        running = stack.enter_context(local_stack(overrides, folder))
+        yield Promotable(running, repository, run_file)
+
+
+@pytest.fixture(scope="module")
+def customers(promotable: Promotable) -> Iterator[Load]:
+    """Talk during every test of a module."""
+    with Load(promotable) as load:
+        yield load
+
+
+@pytest.fixture
+def old(promotable: Promotable) -> int:
+    """The live version of `promotable`; none is tried beside it."""
+    promotable.settle()
+    return promotable.live()
+
+
+def _copy_newest(models: ModelRepository, target: Path) -> None:
+    for model in models.root.iterdir():
+        newest = models.latest(model.name).folder
+        shutil.copytree(newest, target / model.name / newest.name)
+        shutil.copy(model / "config.pbtxt", target / model.name)

@@ -1,7 +1,5 @@
 """What the ledger acknowledged is there: killed writers, readers beside them, a full disk."""
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from serving.ledger.marks import Loss
 from serving.ledger.reader import LedgerReader, State
 from serving.ledger.writer import RETRY_S, Ledger, LedgerStats
 from tests.ledger_entries import MIB, entry, settings, trace_of
+from tests.small_disk import CannotMount, limited_disk
 
 pytestmark = pytest.mark.integration
 
@@ -112,18 +111,11 @@ def test_readers_see_whole_entries_while_others_write(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("making a small file system needs root")
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        with limited_disk(tmp_path / "disk", mib=3) as folder:
+            yield folder
+    except CannotMount as error:
+        pytest.skip(str(error))
 
 
 def test_a_full_disk_costs_entries_and_never_the_process(

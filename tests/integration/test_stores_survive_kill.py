@@ -1,7 +1,6 @@
 """What a store acknowledged is there afterwards: killed processes, full disks, many processes."""
 
 import asyncio
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -23,6 +22,7 @@ from serving.stores.sqlite_history import SqliteHistory
 from serving.stores.sqlite_knowledge import SqliteKnowledge
 from serving.stores.sqlite_sessions import SqliteSessions
 from serving.stores.sqlite_stores import open_stores
+from tests.small_disk import CannotMount, limited_disk
 from tests.store_writer import ENCODER, EVENTS_A_BATCH, article, batch, write_one
 
 pytestmark = pytest.mark.integration
@@ -155,18 +155,11 @@ def test_a_file_that_may_not_grow_refuses_and_keeps_what_it_has(tmp_path: Path) 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("making a small file system needs root")
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        with limited_disk(tmp_path / "disk", mib=1) as folder:
+            yield folder
+    except CannotMount as error:
+        pytest.skip(str(error))
 
 
 def test_a_full_disk_refuses_and_keeps_what_it_has(small_disk: Path, tmp_path: Path) -> None:

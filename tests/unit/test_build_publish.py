@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,14 +102,26 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     assert drafts(tmp_path) == []
 
 
-def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def copying(source: Path) -> Callable[[Path, int], ModelManifest]:
+    def fill(draft: Path, version: int) -> ModelManifest:
+        shutil.copyfile(source, draft / "model.onnx")
+        return manifest_of(draft, version, "key")
+
+    return fill
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_full_disk_is_named_and_leaves_nothing_behind(tmp_path: Path, copied: bool) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 4096)
     # A bound on the size of files fails a write just as a full disk does.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
-        with pytest.raises(StartupError, match="cannot be written: File too large"):
-            publish(tmp_path, MODEL, filling(b"x" * 4096))
+        named = rf"^{tmp_path}/{MODEL}\S*: cannot be written: File too large"
+        with pytest.raises(StartupError, match=named):
+            publish(tmp_path, MODEL, copying(source) if copied else filling(b"x" * 4096))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
