@@ -142,6 +142,10 @@ class Load:
     """Customers who talk all the time, within a `with` block."""
 
     promotable: Promotable
+    # What they say; may change while they talk.
+    text: str = "how long does delivery take, take {turn}?"
+    # Somebody else at every turn, so that both arms of an experiment have many customers.
+    strangers: bool = False
     answers: list[Told] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -180,8 +184,8 @@ class Load:
                 turn += 1
                 try:
                     reply = client.converse(
-                        f"how long does delivery take, take {turn}?",
-                        session_id=f"customer-{number}",
+                        self.text.format(turn=turn),
+                        session_id=f"customer-{number}-{turn if self.strangers else 0}",
                         deadline_ms=DEADLINE_MS,
                     )
                 except BaseException as error:  # noqa: BLE001 - told by the test

@@ -102,6 +102,11 @@ def promotable(
         "CARTWRIGHT_TRITON__PROBE_PERIOD_S": "0.5",
         # Gates take minutes, and have tests of their own.
         "CARTWRIGHT_VERSIONS__GATES": "[]",
+        # A rollout in half a minute: one canary, and larger budgets than customers would like.
+        "CARTWRIGHT_VERSIONS__ROLLOUT__SHARES": "[50]",
+        "CARTWRIGHT_VERSIONS__ROLLOUT__MIN_STAGE_S": "3",
+        "CARTWRIGHT_VERSIONS__ROLLOUT__FAILURES": "0.05",
+        "CARTWRIGHT_VERSIONS__ROLLOUT__LATE": "0.1",
         "CARTWRIGHT_STORES__FOLDER": str(folder / "state"),
         "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
         "CARTWRIGHT_SERVER__RUN_FILE": str(run_file),
