@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from model_build.publish import publish_again
 from serving.cli.local_stack import LocalStack
@@ -36,10 +36,17 @@ class Ended(NamedTuple):
 
 
 class Command:
-    """`cartwright models ...` under way."""
+    """`cartwright models ...` under way, at the longest until the end of a `with` block."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.kill()
 
     def kill(self) -> None:
         """As `kill -9` does it; returns when the process is gone."""
@@ -78,7 +85,8 @@ class Promotable:
 
     def run(self, *arguments: object, author: str = "ada") -> Ended:
         """The same, to its end."""
-        return self.start(*arguments, author=author).end()
+        with self.start(*arguments, author=author) as command:
+            return command.end()
 
     def take(self, *arguments: object, author: str = "ada") -> str:
         """The same; it has to succeed. Returns its output."""
@@ -151,7 +159,7 @@ class Load:
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         for number in range(CUSTOMERS):
             thread = threading.Thread(target=self._talk, args=(number,))
             self._threads.append(thread)

@@ -10,6 +10,7 @@ import pytest
 
 from serving.models.manifest import ModelManifest
 from serving.models.repository import ModelRepository
+from tests.admin_relay import AdminRelay
 from tests.damaged_versions import publish_with
 from tests.fakes.mlflow import FakeMlflow
 from tests.promotable import MODEL, Load, Promotable, wait
@@ -77,6 +78,32 @@ def test_a_version_that_cannot_be_loaded_is_withdrawn_with_the_reason(
     refused = promotable.run("promote", MODEL, bad)
     assert (refused.code, why in refused.errors) == (1, True), refused
     assert_withdrawn(promotable, bad, old, why)
+    customers.assert_uninterrupted(began_s)
+
+
+def test_what_a_killed_promotion_could_not_have_loaded_is_explained_until_it_is_withdrawn(
+    promotable: Promotable, customers: Load, old: int
+) -> None:
+    bad = publish_with(promotable.repository, MODEL, old, {"model.onnx": NO_MODEL})
+    why = "Triton cannot load it: "
+    began_s = time.monotonic()
+    with (
+        AdminRelay(promotable.stack.address, "after", "shadow") as relay,
+        promotable.start("promote", MODEL, bad, "--address", relay.address) as promotion,
+    ):
+        relay.wait()
+        promotion.kill()
+    wait(lambda: why in "".join(promotable.status(bad).faults.values()))
+    shown = promotable.take("show", MODEL)
+    assert f" {bad} shadow - " in shown
+    assert why in shown
+    refused = promotable.run("promote", MODEL, bad)
+    assert (refused.code, why in refused.errors) == (1, True), refused
+    # It was a shadow before, and that is for whoever made it one to end.
+    assert promotable.status(bad).stage == "shadow"
+    promotable.take("rollback", MODEL)
+    assert promotable.status(bad).stage == "staged"
+    assert promotable.live() == old
     customers.assert_uninterrupted(began_s)
 
 
