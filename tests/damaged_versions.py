@@ -1,6 +1,5 @@
 """Versions of published models that err, dawdle or are none, with manifests that say so."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +37,12 @@ def publish_changed(
         records = []
         for record in source.manifest.artifacts:
             path = draft / record.path
-            shutil.copyfile(source.folder / record.path, path)
             if record.kind in kinds:
-                graph = onnx.load(str(path))
+                graph = onnx.load(str(source.folder / record.path))
                 change(graph.graph)
                 onnx.save(graph, str(path))
+            else:
+                path.hardlink_to(source.folder / record.path)
             update = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
             records.append(record.model_copy(update=update))
         return source.manifest.model_copy(update={"version": number, "artifacts": tuple(records)})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from serving.models.repository import ModelRepository
 from tests.damaged_versions import (
     Change,
     columns_reversed,
@@ -21,7 +22,6 @@ from tests.promotable import DEADLINE_MS, MODEL, Load, Promotable, wait
 pytestmark = pytest.mark.integration
 
 LOGITS = "intent_logits"
-KINDS = ("onnx", "onnx-int8")
 SHORT = "how long does delivery take"
 LONG = " ".join([SHORT] * 6)
 # Tokens, padding included: more than the short text, fewer than the long one.
@@ -39,7 +39,9 @@ def visitors(promotable: Promotable) -> Iterator[Load]:
 
 
 def publish(promotable: Promotable, change: Change) -> int:
-    return publish_changed(promotable.repository, MODEL, promotable.live(), change, KINDS)
+    live = promotable.live()
+    served = ModelRepository(promotable.repository).version(MODEL, live).manifest.served_artifact
+    return publish_changed(promotable.repository, MODEL, live, change, (served,))
 
 
 def is_canary(promotable: Promotable, version: int) -> Callable[[], bool]:
