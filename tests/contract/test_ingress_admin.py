@@ -21,6 +21,7 @@ from serving.errors import (
 from serving.ingress.agent import Ingress
 from serving.ingress.health import Health
 from serving.ingress.models import ModelsView
+from serving.protos import commerce_pb2 as pb
 from serving.settings import Settings
 from serving.triton.records import HostRecord, HostState
 from serving.versions.lineup import Lineup
@@ -191,3 +192,24 @@ async def test_a_version_that_many_hosts_cannot_load_is_withdrawn_though_the_rea
     assert {v.version: v.stage for v in shown.versions} == {1: "live", 2: "staged"}
     assert shown.last_step.reason.startswith("better (withdrawn: h0: Triton cannot load it: and")
     assert shown.last_step.reason.endswith(" …")
+
+
+async def test_a_rollout_is_begun_shown_and_taken_over(served: Served) -> None:
+    client = served.connect()
+    await take(client, "stage", version=1)
+    await take(client, "promote", version=1)
+    await take(client, "stage", version=2)
+    begun = await take(client, "roll out", version=2)
+    shown = await client.show_model(MODEL, deadline_ms=DEADLINE_MS)
+    for reply in (begun, shown):
+        assert isinstance(reply, pb.ShowModelReply)
+        assert reply.HasField("rollout")
+        assert (reply.rollout.version, reply.rollout.stage) == (2, "shadow")
+        assert (reply.rollout.author, reply.rollout.reason) == ("ada", "to see")
+        # It has not begun to count.
+        assert (reply.rollout.counting, reply.rollout.verdict) == (False, "")
+        assert [(v.version, v.stage) for v in reply.versions] == [(1, "live"), (2, "shadow")]
+        assert reply.last_step.action == "roll out 2"
+    taken_over = await take(client, "rollback")
+    assert isinstance(taken_over, pb.ShowModelReply)
+    assert not taken_over.HasField("rollout")
