@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model_build.checkpoint import CHECKPOINT_ENTRY
 from model_build.materials import Materials
 from model_build.promotion.finding import Finding
 from model_build.promotion.held_out.evaluation import Evaluation
@@ -137,6 +138,8 @@ class Gates:
         if learnt_from(self._candidate, self._materials):
             return []
         hint = "" if self._data_folder else "; give its folder of data with --data"
+        if CHECKPOINT_ENTRY in self._candidate.manifest.config:
+            hint = "; if it knows none, publish it with --held-out-unseen"
         return [
             f"It has learnt from other data ({self._candidate.manifest.data_name!r}) than these "
             f"samples belong to, and may know some of them{hint}."
