@@ -5,6 +5,7 @@
 | `model.safetensors` | the weights, by the names that transformers gives them |
 | `config.json` | sizes of the encoder, as transformers writes them |
 | `labels.json` | what the rows of the heads mean, in their order |
+| `tokenizer.json` | may be there; its vocabulary is that of all-MiniLM-L6-v2 |
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from serving.types import Sentiment
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 LABELS_FILE = "labels.json"
+TOKENIZER_FILE = "tokenizer.json"
 # What the heads of `understanding` tell apart, in the order of serving.
 LABELS: Mapping[str, tuple[str, ...]] = {
     "intents": INTENT_NAMES,

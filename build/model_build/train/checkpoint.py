@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from model_build.checkpoint import (
@@ -21,11 +22,12 @@ from model_build.checkpoint import (
     KEY_ENTRY,
     LABELS,
     LABELS_FILE,
+    TOKENIZER_FILE,
     WEIGHTS_FILE,
     build_key_in,
     rows_of_labels,
 )
-from model_build.train.minilm import MiniLm, MiniLmConfig, weight_names
+from model_build.train.minilm import MiniLm, MiniLmConfig, pretrained_folder, weight_names
 from model_build.train.understanding_model import UnderstandingModel
 from serving.errors import StartupError
 
@@ -58,6 +60,8 @@ def write_checkpoint(model: UnderstandingModel, folder: Path, build_key: str) ->
             (draft / WEIGHTS_FILE).chmod(0o644)
             _write(draft / CONFIG_FILE, {**_SUPPORTED, **asdict(config)})
             _write(draft / LABELS_FILE, labels)
+            # For whoever goes on training; publishing takes the vocabulary as given.
+            shutil.copyfile(pretrained_folder() / TOKENIZER_FILE, draft / TOKENIZER_FILE)
             if folder.exists():
                 shutil.rmtree(folder)
             draft.rename(folder)
@@ -73,6 +77,7 @@ def read_checkpoint(folder: Path) -> UnderstandingModel:
         StartupError: a file is missing or unfit; names it and the field, tensor or label.
     """
     rows = rows_of_labels(folder)
+    _check_vocabulary(folder / TOKENIZER_FILE)
     with torch.device("meta"):
         model = UnderstandingModel(MiniLm(_config(folder)))
     names = _names(model.encoder.config)
@@ -115,6 +120,19 @@ def _config(folder: Path) -> MiniLmConfig:
         if values.get(name) != wanted:
             raise StartupError(f"{path}: {name}: must be {wanted!r}, got {values.get(name)!r}")
     return config
+
+
+def _check_vocabulary(path: Path) -> None:
+    """A checkpoint need not have a tokenizer, but serving has this one vocabulary."""
+    if not path.exists():
+        return
+    try:
+        vocabulary = Tokenizer.from_file(str(path)).get_vocab()
+    # The library raises this class and nothing more particular.
+    except Exception as error:
+        raise StartupError(f"{path}: cannot be read: {error}") from error
+    if vocabulary != Tokenizer.from_file(str(pretrained_folder() / TOKENIZER_FILE)).get_vocab():
+        raise StartupError(f"{path}: has another vocabulary than all-MiniLM-L6-v2")
 
 
 def _names(config: MiniLmConfig) -> dict[str, str]:
