@@ -23,7 +23,7 @@ UTTERANCES = {
     "i have changed my mind, do not send it": "cancel_order",
 }
 STEPS = 10
-LEARNING_RATE = 5e-6
+LEARNING_RATE = 5e-7
 
 
 class Understanding(BertPreTrainedModel):
