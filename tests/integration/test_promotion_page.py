@@ -47,7 +47,7 @@ OPTIONS = {
     # The samples of the quick models are other ones than those of full ones.
     "cartwright models publish": ("--profile", "quick"),
     # A machine that others keep busy must not decide, nor for four minutes.
-    "cartwright models gate": ("--minutes", "0.25", "--slower", "0.9"),
+    "cartwright models gate": ("--minutes", "0.5", "--slower", "0.95"),
 }
 # What a command has to print, as far as it does not exit with 1 otherwise.
 SHOWS = {
