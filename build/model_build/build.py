@@ -6,17 +6,18 @@ materials ─▶ recipe ─▶ trained ─▶ artifacts, parity ─▶ published
 import resource
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from model_build import shop_output
+from model_build.checkpoint import build_key_in
 from model_build.digests import code_digest, key_of, tool_versions
 from model_build.materials import Materials
+from model_build.packaging import PACKAGING, Provenance, Say, publish_trained
 from model_build.profiles import Profile
 from model_build.progress import Tracker
-from model_build.publish import find_build, locked, publish, publish_again, remove_leftovers
+from model_build.publish import find_build, locked, publish_again, remove_leftovers
 from model_build.recipes import RECIPES, Recipe
 from model_build.spec import Target
 from model_build.specs import SPECS
@@ -27,10 +28,6 @@ from serving.models.repository import ModelRepository
 from serving.steps.encode import encoder_name
 
 Outcome = Literal["built", "published again", "up to date"]
-# Tells what happens, one line at a time.
-Say = Callable[[str], None]
-# Modules that turn a trained model into files, whatever the model.
-_PACKAGING = ("model_build.artifacts",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +39,8 @@ class BuildOptions:
     profile: Profile
     seed: int = 0
     data_folder: Path | None = None
+    # Where models that can be trained elsewhere leave their weights, a folder each; None: nowhere.
+    checkpoints: Path | None = None
     target: Target = "cpu"
 
 
@@ -98,7 +97,7 @@ def build(options: BuildOptions, tracker: Tracker, say: Say) -> BuildReport:
 def build_key(recipe: Recipe, materials: Materials, target: Target, keys: dict[str, str]) -> str:
     """The key of one model; `keys` has those of the models that it needs."""
     model = recipe.model
-    modules = [f"model_build.train.{model}", f"model_build.specs.{model}", *_PACKAGING]
+    modules = [f"model_build.train.{model}", f"model_build.specs.{model}", *PACKAGING]
     if recipe.uses_shop:
         modules.append("model_build.materials")
     return key_of(
@@ -135,6 +134,10 @@ def _provide(
     started = time.perf_counter()
     known = ModelRepository(options.repository)
     version = find_build(options.repository, recipe.model, key)
+    checkpoint = _checkpoint_folder(recipe, options)
+    if checkpoint is not None and build_key_in(checkpoint) != key:
+        # Weights come from a training alone.
+        version = None
     outcome: Outcome = "built"
     manifest: ModelManifest | None = None
     if version is not None and version == known.versions(recipe.model)[-1]:
@@ -159,49 +162,33 @@ def _build_model(
     say: Say,
 ) -> ModelManifest:
     """Trains, exports, checks and publishes one model."""
-    # Needs PyTorch, which a build that finds everything there does not import.
-    from model_build.artifacts import make_artifacts
-
     say(f"{recipe.model}: building")
     started = time.perf_counter()
     known = ModelRepository(options.repository)
     published = {name: known.latest(name).folder for name in recipe.needs}
     note = recipe.note(materials)
     trained = recipe.make(materials, published, tracker)
-    train_seconds = time.perf_counter() - started
-    spec = SPECS[recipe.model]
+    origin = Provenance(
+        build_key=key,
+        data=note,
+        seed=materials.seed,
+        profile=materials.profile.name,
+        train_seconds=time.perf_counter() - started,
+        config={},
+    )
+    folder = _checkpoint_folder(recipe, options)
+    if recipe.write_checkpoint is not None and folder is not None:
+        # First: a version is published once its checkpoint is there.
+        recipe.write_checkpoint(trained, folder, key)
+        say(f"  checkpoint in {folder}")
+    return publish_trained(trained, origin, options.repository, options.target, say)
 
-    def fill(draft: Path, version: int) -> ModelManifest:
-        made = make_artifacts(trained, draft, options.target)
-        for line in made.report():
-            say(f"  {line}")
-        return ModelManifest(
-            model=recipe.model,
-            version=version,
-            build_key=key,
-            inputs=spec.inputs,
-            outputs=spec.outputs,
-            max_batch_size=spec.max_batch_size,
-            served_artifact=made.served,
-            artifacts=made.records,
-            tools=tool_versions(),
-            data_name=note.name,
-            data_digest=note.digest,
-            seed=materials.seed,
-            metrics=dict(trained.metrics),
-            baseline_metrics=dict(trained.baseline_metrics),
-            parity=made.parity,
-            config={
-                **spec.config,
-                **trained.config,
-                "profile": materials.profile.name,
-                "target": options.target,
-            },
-            train_seconds=round(train_seconds, 1),
-            published_at_ms=_now_ms(),
-        )
 
-    return publish(options.repository, recipe.model, fill)
+def _checkpoint_folder(recipe: Recipe, options: BuildOptions) -> Path | None:
+    """Where the model leaves its checkpoint; None if it leaves none."""
+    if recipe.write_checkpoint is None or options.checkpoints is None:
+        return None
+    return options.checkpoints / recipe.model
 
 
 def _provide_shop(encoder_key: str, materials: Materials, options: BuildOptions, say: Say) -> bool:

@@ -10,6 +10,7 @@ from model_build.build import BuildOptions, build
 from model_build.data.csv_rows import DataError
 from model_build.evaluate import metrics_tables
 from model_build.interrupt import Interrupt, Stoppable
+from model_build.options import seed_option
 from model_build.profiles import PROFILES
 from model_build.progress import Bars
 from serving.errors import StartupError
@@ -23,7 +24,7 @@ _INTERRUPTED = 130
     type=click.Path(path_type=Path),
     help="Folder of public data sets; without it everything is synthetic.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@seed_option
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="full", show_default=True)
 @click.option(
     "--repository",
@@ -34,7 +35,20 @@ _INTERRUPTED = 130
 @click.option(
     "--shop", type=click.Path(path_type=Path), default=Path("var/shop"), show_default=True
 )
-def build_command(data: Path | None, seed: int, profile: str, repository: Path, shop: Path) -> None:
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Leave the weights of understanding there too, to go on training; it is trained for that "
+    "if they are not there yet.",
+)
+def build_command(
+    data: Path | None,
+    seed: int,
+    profile: str,
+    repository: Path,
+    shop: Path,
+    checkpoints: Path | None,
+) -> None:
     """Train, export and publish the models, and write the shop.
 
     What is there already, made from the same code, data, seed and tools, is not made again.
@@ -52,6 +66,7 @@ def build_command(data: Path | None, seed: int, profile: str, repository: Path, 
         profile=PROFILES[profile],
         seed=seed,
         data_folder=data,
+        checkpoints=checkpoints,
     )
     try:
         with interrupt:

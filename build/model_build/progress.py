@@ -1,6 +1,7 @@
 """Progress of long work on the terminal: one bar a piece of work."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from rich.console import Console
@@ -14,6 +15,8 @@ from rich.progress import (
 )
 
 T = TypeVar("T")
+# Drawing takes CPU time from what is measured.
+_REDRAWS_PER_SECOND = 2
 
 
 class Tracker(Protocol):
@@ -50,3 +53,24 @@ class Bars:
         )
         with progress:
             yield from progress.track(items, total=total, description=description)
+
+
+@contextmanager
+def counting_bar(
+    console: Console, description: str, total: int
+) -> Iterator[Callable[[int, int], None]]:
+    """A bar for measurements, which it is to disturb little; it is told (done, of how many).
+
+    On what is no terminal only its end is printed.
+    """
+    progress = Progress(
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=_REDRAWS_PER_SECOND,
+    )
+    with progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done, of: progress.update(task, completed=done)

@@ -43,14 +43,13 @@ class Recipe:
     uses_shop: bool = False
     # Models that must be published before.
     needs: tuple[str, ...] = ()
+    # Leaves the weights in a folder, with the key of the build.
+    write_checkpoint: Callable[["TrainedModel", Path, str], None] | None = None
 
 
 def _understanding(materials: Materials, published: Published, tracker: Tracker) -> "TrainedModel":
-    from model_build.train.understanding import (
-        UnderstandingData,
-        UnderstandingSettings,
-        train_understanding,
-    )
+    from model_build.train.understanding import UnderstandingSettings, train_understanding
+    from model_build.train.understanding_evaluation import UnderstandingData
 
     profile = materials.profile
     return train_understanding(
@@ -61,6 +60,14 @@ def _understanding(materials: Materials, published: Published, tracker: Tracker)
         materials.rng("training", 1),
         tracker,
     )
+
+
+def _understanding_checkpoint(trained: "TrainedModel", folder: Path, build_key: str) -> None:
+    from model_build.train.checkpoint import write_checkpoint
+    from model_build.train.understanding_model import UnderstandingModel
+
+    assert isinstance(trained.module, UnderstandingModel)
+    write_checkpoint(trained.module, folder, build_key)
 
 
 def _encoder(materials: Materials, published: Published, tracker: Tracker) -> "TrainedModel":
@@ -171,6 +178,7 @@ RECIPES: tuple[Recipe, ...] = (
             "most_real_utterances",
         ),
         uses_shop=True,
+        write_checkpoint=_understanding_checkpoint,
     ),
     Recipe(
         model="encoder",

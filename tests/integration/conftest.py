@@ -30,6 +30,8 @@ class BuiltModels:
 
     repository: Path
     shop: Path
+    # Weights of `understanding`, by model.
+    checkpoints: Path
 
     def environment(self) -> dict[str, str]:
         """Settings that point a stack at them."""
@@ -41,11 +43,12 @@ class BuiltModels:
 
 @pytest.fixture(scope="session")
 def models() -> BuiltModels:
-    built = BuiltModels(BUILT / "model_repository", BUILT / "shop")
+    built = BuiltModels(BUILT / "model_repository", BUILT / "shop", BUILT / "checkpoints")
     subprocess.run(
         [
             *(sys.executable, "-m", "serving.cli.main", "models", "build", "--profile", "quick"),
             *("--repository", str(built.repository), "--shop", str(built.shop)),
+            *("--checkpoints", str(built.checkpoints)),
         ],
         cwd=ROOT,
         check=True,

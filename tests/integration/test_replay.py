@@ -15,6 +15,7 @@ from model_build.replay.result import ReplayResult
 from serving.cli.main import cartwright
 from serving.models.manifest import ModelManifest, sha256_of
 from serving.models.repository import ModelRepository
+from serving.versions.verdict import Outcome
 from tests.integration.conftest import BuiltModels
 from tests.recordings import record, writer
 
@@ -92,8 +93,12 @@ def test_a_version_agrees_with_itself(repository: Path, records: Path, tmp_path:
         *("--versions", "1,2", "--records", records),
         *("--repository", repository, "--out", tmp_path / "out"),
     )
-    assert ran.exit_code == 0, ran.output
+    # They are too few to be sure.
+    assert ran.exit_code == 1, ran.output
     result = ReplayResult.model_validate_json((tmp_path / "out" / "replay.json").read_bytes())
+    assert result.verdict is not None
+    assert (result.verdict.version, result.verdict.against) == (2, 1)
+    assert result.verdict.outcome is Outcome.UNDECIDED
     assert (result.records, result.texts) == (REQUESTS, REQUESTS - 8)
     assert result.disagreements.count == 0
     assert 0.0 < result.disagreements.high < 0.1
@@ -117,9 +122,11 @@ def test_other_labels_change_every_intent_and_nothing_else(
         *("--versions", "1,3", "--records", records, "--limit", "20", "--json"),
         *("--repository", repository, "--out", tmp_path),
     )
-    assert ran.exit_code == 0, ran.output
+    assert ran.exit_code == 1, ran.output
     document: dict[str, Any] = json.loads(ran.stdout)
     result = ReplayResult.model_validate(document, strict=False)
+    assert result.verdict is not None
+    assert result.verdict.outcome is Outcome.FAILED
     assert result.records == 20
     counts = {kind: share.count for kind, share in result.by_kind.items() if share.count}
     assert counts == {Kind.INTENT: 20}

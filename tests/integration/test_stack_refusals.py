@@ -37,7 +37,7 @@ def refused(tmp_path: Path, **overrides: str) -> str:
 
 def copied(models: BuiltModels, tmp_path: Path) -> BuiltModels:
     """Models that a test may damage."""
-    copy = BuiltModels(tmp_path / "repository", models.shop)
+    copy = BuiltModels(tmp_path / "repository", models.shop, models.checkpoints)
     shutil.copytree(models.repository, copy.repository)
     return copy
 

@@ -1,62 +1,28 @@
 """Pairs of answers to a result, and the result on the terminal, as JSON and as a page."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from model_build.replay.command import write
-from model_build.replay.compare import EXAMPLES_A_KIND, Circumstances, compare
-from model_build.replay.differences import Kind, Limits
+from model_build.promotion.replay import ReplayBounds
+from model_build.replay.command import judge, write
+from model_build.replay.compare import EXAMPLES_A_KIND
+from model_build.replay.differences import Kind
 from model_build.replay.page import render
-from model_build.replay.pairs import Answered, Pair
+from model_build.replay.pairs import Pair
 from model_build.replay.report import lines, tables
 from model_build.replay.result import ReplayResult, share_of
 from serving.errors import StartupError
-from serving.models.manifest import ArtifactRecord
 from serving.recording.records import RecordedAnswer
-from serving.types import Slot, Understanding
+from serving.types import Slot
+from tests.fakes.replays import answer, answered, pair, result_of
 from tests.recordings import record
-from tests.tiny_models import manifest
 
 HOSTILE = "<script>alert('x')</script> & <b>bold</b> {{ 7 * 7 }} [red]no markup[/red] [/]"
-
-
-def answer(intent: str = "track_order", **changes: object) -> Understanding:
-    values: dict[str, object] = {"intent": intent, "intent_confidence": 0.9}
-    return Understanding(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def answered(understanding: Understanding | None, duration_ms: float = 5.0) -> Answered:
-    failure = "" if understanding else "DeadlineExceeded: time ran out"
-    return Answered(understanding=understanding, failure=failure, duration_ms=duration_ms)
-
-
-def pair(
-    text: str, first: Understanding | None, second: Understanding | None, **of_the_record: object
-) -> Pair:
-    return Pair(
-        record=record(text, **of_the_record), first=answered(first), second=answered(second, 7.0)
-    )
-
-
-def result_of(*pairs: Pair) -> ReplayResult:
-    artifact = ArtifactRecord(kind="onnx", path="model.onnx", sha256="ab" * 32, size_bytes=1)
-    first, second = (
-        manifest("understanding", version=version, artifacts=[artifact]) for version in (3, 4)
-    )
-    circumstances = Circumstances(
-        first=first,
-        second=second,
-        limits=Limits(out_of_scope_probability=0.6),
-        tritonserver="2.51.0",
-        replayed_at=datetime(2030, 5, 31, 12, tzinfo=UTC),
-        seconds=1.5,
-    )
-    return compare(pairs, circumstances)
 
 
 def test_requests_are_counted_by_kind_and_once_in_all() -> None:
@@ -236,6 +202,19 @@ def test_the_page_has_the_figures() -> None:
     assert "track_order get_refund 1" in text
     agreed = " ".join(Seen(render(result_of(pair("same", answer(), answer())))).text.split())
     assert "The versions agree on every request." in agreed
+
+
+def test_the_page_shows_the_verdict_and_its_words_as_words() -> None:
+    result = result_of(pair("same", answer(), answer()), pair(HOSTILE, answer(), None))
+    assert "verdict" not in dict(Seen(render(result)).attributes).values()
+    verdict = judge(result, ReplayBounds())
+    assert verdict.examples == (f"{HOSTILE!r}: failed",)
+    result = result.model_copy(update={"verdict": replace(verdict, reason=HOSTILE)})
+    assert ReplayResult.model_validate_json(result.model_dump_json()) == result
+    seen = Seen(render(result))
+    assert f"Version 4 against 3: failed . {HOSTILE}" in " ".join(seen.text.split())
+    assert ("class", "verdict failed") in seen.attributes
+    assert "script" not in seen.tags
 
 
 def test_the_terminal_shows_the_figures_and_no_markup_of_others() -> None:

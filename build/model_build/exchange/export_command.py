@@ -8,8 +8,9 @@ import click
 from model_build.exchange.mlflow_export import export_to_mlflow
 from model_build.exchange.mlflow_registry import MlflowRegistry
 from model_build.exchange.mlflow_uri import PREFIX, MlflowUri
-from model_build.exchange.options import json_option, registry_options
+from model_build.exchange.options import registry_options
 from model_build.exchange.triton_export import export_for_triton
+from model_build.options import json_option
 from model_build.spec import TARGETS, Target
 from serving.cli.document import print_document
 from serving.errors import NotFound

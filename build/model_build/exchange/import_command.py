@@ -15,7 +15,8 @@ from model_build.exchange.mlflow_import import Imported, import_version
 from model_build.exchange.mlflow_registry import MlflowRegistry
 from model_build.exchange.mlflow_uri import MlflowUri
 from model_build.exchange.mlflow_watch import AliasWatch, Look
-from model_build.exchange.options import Duration, json_option, registry_options
+from model_build.exchange.options import Duration, registry_options
+from model_build.options import json_option
 from serving.cli.document import print_document
 
 _MIB = 1 << 20

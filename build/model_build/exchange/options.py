@@ -1,4 +1,4 @@
-"""Options of the commands that exchange versions."""
+"""Options of the commands that exchange versions, beside those of `model_build.options`."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,6 @@ import click
 
 from model_build.exchange.mlflow_http import Credentials
 from model_build.exchange.mlflow_registry import MlflowRegistry
-from serving.cli.connection import JSON_KEY
 from serving.errors import InvalidRequest
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -34,20 +33,6 @@ class Duration(click.ParamType[float]):
         if seconds < _SHORTEST_S:
             self.fail(f"{value} is shorter than 100ms", param, ctx)
         return seconds
-
-
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --json; the command gets `as_json`, which is also true if a group was given it."""
-
-    @wraps(command)
-    def told(*, as_json: bool, **arguments: Any) -> Any:
-        context = click.get_current_context()
-        as_json = as_json or bool(context.find_root().params.get("as_json"))
-        context.meta[JSON_KEY] = as_json
-        return command(as_json=as_json, **arguments)
-
-    option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    return option(told)
 
 
 def registry_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,19 +5,18 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from model_build.data.csv_rows import DataError
+from model_build.options import json_option, repository_option, seed_option
+from model_build.progress import counting_bar
 from model_build.promotion.gates import Gates, LatencyTask
 from model_build.promotion.latency import LatencyOptions, rounds_in
-from model_build.promotion.progress import rounds_bar
 from model_build.promotion.report import lines, table
 from model_build.serving_profile import spec_hosting, tuned_hosting
 from model_build.specs import SPECS
+from model_build.terminal import console_beside, say, show
 from model_build.tune.options import TARGET
-from serving.cli.connection import JSON_KEY
 from serving.cli.document import print_document
-from serving.cli.render import PLAIN_WIDTH, stdout_console
 from serving.errors import NotFound, StartupError
 from serving.models.repository import ModelRepository, PublishedVersion
 from serving.settings import load_settings
@@ -80,24 +79,20 @@ class GateNames(click.ParamType[tuple[Gate, ...]]):
     show_default=True,
     help="Share by which a version may be slower.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@seed_option
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of public data that the version was built from; without it the synthetic shop.",
 )
-@click.option(
-    "--repository",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the versions are published.  [default: the settings' triton.model_repository]",
-)
+@repository_option
 @click.option(
     "--shop",
     type=click.Path(path_type=Path, file_okay=False),
     help="Its held-out utterances are the load of models that take text.  "
     "[default: the settings' stores.shop]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@json_option
 def gate_command(
     model: str,
     version: int,
@@ -116,11 +111,7 @@ def gate_command(
 
     Exits with 1 unless every gate has passed. A promotion asks for the stored verdicts.
     """
-    context = click.get_current_context()
-    as_json = as_json or bool(context.find_root().params.get("as_json"))
-    context.meta[JSON_KEY] = as_json
-    # With --json, standard output is one document; what else there is to say goes beside it.
-    console = Console(stderr=True, highlight=False) if as_json else stdout_console()
+    console = console_beside(as_json=as_json)
     settings = load_settings()
     store = VersionStore(settings.stores.folder / FILE_NAME)
     published = ModelRepository(repository or settings.triton.model_repository)
@@ -130,7 +121,7 @@ def gate_command(
         raise click.UsageError(f"version {version} is compared with itself: give --against")
     chosen = _chosen(only, live)
     if live is None:
-        _say(console, f"no version of {model} is live: only parity can be measured")
+        say(console, f"no version of {model} is live: only parity can be measured")
     task = LatencyTask(
         settings=settings.triton,
         options=latency_options(published.root, model, minutes, concurrency, slower),
@@ -146,7 +137,7 @@ def gate_command(
             candidates=lambda: _retrieving(store, published),
         )
         for gate in chosen:
-            _say(console, f"{gate}: measuring")
+            say(console, f"{gate}: measuring")
             verdicts.append(_run(gates, gate, task, console))
             store.add_verdict(verdicts[-1])
     except DataError as error:
@@ -154,7 +145,7 @@ def gate_command(
     except ServerLost as error:
         raise click.ClickException(f"tritonserver: {error}") from error
     except KeyboardInterrupt:
-        _say(console, "interrupted; the gates that were done are stored")
+        say(console, "interrupted; the gates that were done are stored")
         raise SystemExit(_INTERRUPTED) from None
     _print(console, verdicts, as_json=as_json)
     if any(verdict.outcome is not Outcome.PASSED for verdict in verdicts):
@@ -163,7 +154,7 @@ def gate_command(
 
 def _run(gates: Gates, gate: Gate, task: LatencyTask, console: Console) -> Verdict:
     if gate is Gate.LATENCY:
-        with rounds_bar(console, task.options.rounds) as watch:
+        with counting_bar(console, "rounds", task.options.rounds) as watch:
             return gates.latency(task, watch)
     return gates.parity() if gate is Gate.PARITY else gates.quality()
 
@@ -229,11 +220,6 @@ def _print(console: Console, verdicts: Sequence[Verdict], *, as_json: bool) -> N
     if as_json:
         print_document([verdict.to_document() for verdict in verdicts])
         return
-    # Lines that a narrow terminal wraps are better than figures cut off.
-    console.print(table(verdicts), width=max(console.width, PLAIN_WIDTH), crop=False)
+    show(console, table(verdicts))
     for line in lines(verdicts):
-        _say(console, line)
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(escape(line), highlight=False, soft_wrap=True)
+        say(console, line)

@@ -1,17 +1,15 @@
-"""Runs gates on a published version, and makes verdicts of what they find."""
+"""Runs gates on a published version."""
 
 import asyncio
-import platform
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from model_build.checkpoint import CHECKPOINT_ENTRY
 from model_build.materials import Materials
 from model_build.promotion.finding import Finding
 from model_build.promotion.held_out.evaluation import Evaluation
@@ -19,10 +17,10 @@ from model_build.promotion.held_out.sources import evaluation_of, learnt_from, m
 from model_build.promotion.latency import LatencyOptions, Watch, judge_latency, measure
 from model_build.promotion.parity import judge_parity
 from model_build.promotion.quality import judge_quality
+from model_build.promotion.verdicts import verdict_of
 from model_build.promotion.version_hosts import Asked, open_hosts
 from model_build.specs import SPECS
 from model_build.tune.host import PointFailed
-from model_build.tune.machine import this_machine
 from model_build.tune.requests import make_bodies, read_texts, takes_text, usual_rows
 from serving.models.repository import PublishedVersion
 from serving.settings import TritonSettings
@@ -140,6 +138,8 @@ class Gates:
         if learnt_from(self._candidate, self._materials):
             return []
         hint = "" if self._data_folder else "; give its folder of data with --data"
+        if CHECKPOINT_ENTRY in self._candidate.manifest.config:
+            hint = "; if it knows none, publish it with --held-out-unseen"
         return [
             f"It has learnt from other data ({self._candidate.manifest.data_name!r}) than these "
             f"samples belong to, and may know some of them{hint}."
@@ -168,49 +168,3 @@ class Gates:
             against=self._live.manifest.version if gate.compares and self._live else None,
             environment=environment,
         )
-
-
-def verdict_of(
-    gate: Gate,
-    finding: Finding,
-    *,
-    model: str,
-    version: int,
-    against: int | None,
-    environment: Mapping[str, str] | None = None,
-) -> Verdict:
-    """What was found, by this machine and now.
-
-    Args:
-        gate: that found it.
-        finding: what it found.
-        model: name of the model.
-        version: that was judged.
-        against: that it was compared with, if with any.
-        environment: versions of further tools.
-    """
-    return Verdict(
-        gate=gate,
-        model=model,
-        version=version,
-        against=against,
-        outcome=finding.outcome,
-        reason=finding.reason,
-        figures=finding.figures,
-        examples=finding.examples,
-        at_ms=time.time_ns() // 1_000_000,
-        environment={**environment_here(), **(environment or {})},
-    )
-
-
-def environment_here() -> dict[str, str]:
-    """The machine, and versions of the tools that figures depend on."""
-    machine = this_machine()
-    return {
-        "processor": machine.processor,
-        "cores": str(machine.cores),
-        "memory_gib": str(machine.memory_gib),
-        "system": machine.system,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("cartwright", "numpy", "onnxruntime")},
-    }

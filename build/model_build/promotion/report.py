@@ -42,7 +42,12 @@ def table(verdicts: Sequence[Verdict]) -> Table:
 def lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
     """The reason of each verdict, and the examples of those that did not pass."""
     for verdict in verdicts:
-        against = "" if verdict.against is None else f" against {verdict.against}"
-        yield f"{verdict.gate}{against}: {verdict.outcome}: {verdict.reason}"
+        yield summary(verdict)
         for example in verdict.examples if verdict.outcome is not Outcome.PASSED else ():
             yield f"  {example}"
+
+
+def summary(verdict: Verdict) -> str:
+    """The verdict in a line."""
+    against = "" if verdict.against is None else f" against {verdict.against}"
+    return f"{verdict.gate}{against}: {verdict.outcome}: {verdict.reason}"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from model_build.options import json_option, repository_option, seed_option
+
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -80,23 +82,27 @@ class Moment(click.ParamType[int]):
     help="Only the newest so many requests.",
 )
 @click.option(
-    "--repository",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the versions are published.  [default: the settings' triton.model_repository]",
+    "--disagree",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of requests in which the new version may differ.",
 )
+@repository_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for replay.json and replay.html.  [default: var/replay/MODEL-OLD-NEW]",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@seed_option
+@json_option
 def replay_command(
     model: str,
     versions: tuple[int, int],
     records: Path | None,
     since: int | None,
     limit: int,
+    disagree: float,
     repository: Path | None,
     out: Path | None,
     seed: int,
@@ -105,7 +111,8 @@ def replay_command(
     """Ask two versions of a model what customers asked, and list where they disagree.
 
     Both are hosted on a tritonserver of its own and asked in turn, request by request. The texts
-    are the masked ones that the running stack has recorded.
+    are the masked ones that the running stack has recorded. The verdict about the new version is
+    stored where promotions look for it; exits with 1 unless it is `passed`.
     """
     try:
         from model_build.replay.command import Asked, replay_and_report
@@ -120,9 +127,10 @@ def replay_command(
             records=records,
             since_ms=since,
             limit=limit,
+            disagree=disagree,
             repository=repository,
             out=out or Path("var/replay") / f"{model}-{versions[0]}-{versions[1]}",
             seed=seed,
-            as_json=as_json or bool(click.get_current_context().find_root().params.get("as_json")),
+            as_json=as_json,
         )
     )

@@ -1,34 +1,35 @@
-"""`cartwright replay`: replays, prints, writes."""
+"""`cartwright replay`: replays, judges, stores the verdict, prints, writes."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model_build.progress import counting_bar
+from model_build.promotion.replay import ReplayBounds, judge_replay
+from model_build.promotion.report import summary
+from model_build.promotion.report import table as verdict_table
+from model_build.promotion.verdicts import verdict_of
 from model_build.replay.page import render
-from model_build.replay.pairs import Watch
 from model_build.replay.report import lines, tables
 from model_build.replay.result import ReplayResult
 from model_build.replay.run import ReplayOptions, read_newest, run_replay
-from serving.cli.connection import JSON_KEY
-from serving.cli.render import PLAIN_WIDTH, stdout_console
+from model_build.terminal import console_beside, say, show
 from serving.errors import StartupError
 from serving.recording.recorder import FOLDER
 from serving.recording.records import Record
 from serving.settings import Settings, load_settings
 from serving.triton.server import ServerLost
+from serving.versions.store import FILE_NAME, VersionStore
+from serving.versions.verdict import Gate, Outcome, Verdict
 
 RESULT_FILE = "replay.json"
 PAGE_FILE = "replay.html"
+_EXIT_NOT_PASSED = 1
 _INTERRUPTED = 130
-# Drawing takes CPU time from what is measured.
-_REDRAWS_PER_SECOND = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class Asked:
     repository: Path | None
     since_ms: int | None
     limit: int
+    # Share of requests in which the new version may differ.
+    disagree: float
     out: Path
     seed: int
     as_json: bool
@@ -53,9 +56,7 @@ def replay_and_report(asked: Asked) -> None:
         StartupError: records, versions, tritonserver or the output folder cannot be used.
         click.ClickException: tritonserver ended.
     """
-    click.get_current_context().meta[JSON_KEY] = asked.as_json
-    # With --json, standard output is one document; what else there is to say goes beside it.
-    console = Console(stderr=True, highlight=False) if asked.as_json else stdout_console()
+    console = console_beside(as_json=asked.as_json)
     settings = load_settings()
     options = ReplayOptions(
         repository=asked.repository or settings.triton.model_repository,
@@ -67,25 +68,40 @@ def replay_and_report(asked: Asked) -> None:
     )
     records, problems = read_newest(options)
     for problem in problems:
-        _say(console, f"warning: {problem}")
+        say(console, f"warning: {problem}")
     try:
         result = _replayed(console, settings, options, records)
     except ServerLost as error:
         raise click.ClickException(f"tritonserver: {error}") from error
     except KeyboardInterrupt:
-        _say(console, "interrupted; nothing was written")
+        say(console, "interrupted; nothing was written")
         raise SystemExit(_INTERRUPTED) from None
+    verdict = judge(result, ReplayBounds(share=asked.disagree))
+    result = result.model_copy(update={"verdict": verdict})
+    # The file first: what cannot be read again must not decide about a promotion.
     written = write(result, asked.out)
+    stored = _store(settings.stores.folder / FILE_NAME, verdict)
     if asked.as_json:
         click.echo(result.model_dump_json(indent=2))
-        return
-    # Lines that a narrow terminal wraps are better than figures cut off.
-    width = max(console.width, PLAIN_WIDTH)
-    for table in tables(result):
-        console.print(table, width=width, crop=False)
-        console.print()
-    for line in (*lines(result), *(f"wrote {path}" for path in written)):
-        _say(console, line)
+    else:
+        _print(console, result, verdict)
+        for path in written:
+            say(console, f"wrote {path}")
+    say(console, stored)
+    if verdict.outcome is not Outcome.PASSED:
+        raise SystemExit(_EXIT_NOT_PASSED)
+
+
+def judge(result: ReplayResult, bounds: ReplayBounds) -> Verdict:
+    """The verdict about the second version: does it answer as the first one does?"""
+    return verdict_of(
+        Gate.REPLAY,
+        judge_replay(result, bounds),
+        model=result.model,
+        version=result.second.version,
+        against=result.first.version,
+        environment={"tritonserver": result.tritonserver},
+    )
 
 
 def write(result: ReplayResult, folder: Path) -> list[Path]:
@@ -107,25 +123,21 @@ def write(result: ReplayResult, folder: Path) -> list[Path]:
 def _replayed(
     console: Console, settings: Settings, options: ReplayOptions, records: Sequence[Record]
 ) -> ReplayResult:
-    with _bar(console, len(records)) as watch:
+    with counting_bar(console, "requests", len(records)) as watch:
         return asyncio.run(run_replay(settings, options, records, watch))
 
 
-@contextmanager
-def _bar(console: Console, requests: int) -> Iterator[Watch]:
-    """A bar of the requests that are done; on what is no terminal only its end is printed."""
-    progress = Progress(
-        TextColumn("  {task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        refresh_per_second=_REDRAWS_PER_SECOND,
-    )
-    with progress:
-        task = progress.add_task("requests", total=requests)
-        yield lambda done, of: progress.update(task, completed=done)
+def _store(path: Path, verdict: Verdict) -> str:
+    """Stores the verdict where there are versions to be promoted; says whether."""
+    if not path.is_file():
+        return f"the verdict is not stored: {path} is not there"
+    VersionStore(path).add_verdict(verdict)
+    return f"the verdict is stored in {path}"
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(escape(line), highlight=False, soft_wrap=True)
+def _print(console: Console, result: ReplayResult, verdict: Verdict) -> None:
+    for table in (*tables(result), verdict_table([verdict])):
+        show(console, table)
+        console.print()
+    for line in (*lines(result), summary(verdict)):
+        say(console, line)

@@ -1,4 +1,4 @@
-"""What a replay found. Complete and plain data: printed, written as JSON, judged elsewhere."""
+"""What a replay found. Complete and plain data: printed, and written as JSON."""
 
 import math
 from statistics import NormalDist
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from model_build.replay.differences import Kind
+from serving.versions.verdict import Verdict
 
 CONFIDENCE = 0.95
 
@@ -129,6 +130,8 @@ class ReplayResult(_Strict):
     """Its version."""
     replayed_at: AwareDatetime
     seconds: NotNegative
+    verdict: Verdict | None = None
+    """About the second version; None until it is judged."""
 
 
 def share_of(count: int, of: int) -> Share:

@@ -141,7 +141,7 @@ def load_pretrained(dropout: float = 0.0) -> MiniLm:
     with torch.device("meta"):
         model = MiniLm(config, dropout)
     stored = load_file(folder / "model.safetensors")
-    weights = {ours: stored[theirs] for ours, theirs in _weight_names(config).items()}
+    weights = {ours: stored[theirs] for ours, theirs in weight_names(config).items()}
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(True)
 
@@ -154,8 +154,8 @@ def load_tokenizer(max_length: int) -> Tokenizer:
     return tokenizer
 
 
-def _weight_names(config: MiniLmConfig) -> dict[str, str]:
-    """Our parameter names -> names in the stored file."""
+def weight_names(config: MiniLmConfig) -> dict[str, str]:
+    """Our parameter names -> those of transformers' BertModel."""
     names = {
         "embeddings.word.weight": "embeddings.word_embeddings.weight",
         "embeddings.position.weight": "embeddings.position_embeddings.weight",

@@ -4,28 +4,23 @@
                                                                └─ mean ─▶ intent, mood, scope
 
 The losses of the four tasks are added up; a task without a label for an utterance takes no part
-(multi-task learning with masked losses). Logits are calibrated afterwards by a temperature on
-held-out utterances (Guo et al. 2017).
+(multi-task learning with masked losses).
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model_build.data.types import LabelledUtterance
-from model_build.parity import INTENT_LABEL
 from model_build.progress import Tracker
 from model_build.specs.understanding import SPEC
-from model_build.train import calibration
-from model_build.train.minilm import MiniLm, load_pretrained, mean_pool, pretrained_folder
-from model_build.train.trained import Batch, TrainedModel
-from model_build.train.understanding_metrics import Predictions, score, score_majority
+from model_build.train.minilm import MiniLm, load_pretrained, pretrained_folder
+from model_build.train.trained import TrainedModel
+from model_build.train.understanding_evaluation import UnderstandingData, evaluate_understanding
+from model_build.train.understanding_model import UnderstandingModel
 from model_build.train.utterances import (
     NO_LABEL,
     EncodedUtterance,
@@ -33,16 +28,12 @@ from model_build.train.utterances import (
     batches_by_length,
     encode_utterances,
 )
-from serving.dialogue.intents import INTENT_NAMES, SLOT_TAGS
 from serving.models.tokenizer import Tokenizer
-from serving.types import Sentiment
 
 _SLOT_WEIGHT = 1.0
 _SENTIMENT_WEIGHT = 0.5
 _OUT_OF_SCOPE_WEIGHT = 0.5
 _LABEL_SMOOTHING = 0.02
-# Utterances in the parity check.
-_PARITY_SAMPLES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,129 +49,22 @@ class UnderstandingSettings:
     dropout: float = 0.1
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnderstandingData:
-    """Utterances to train on, and held-out ones by the name of their source.
-
-    No group of utterances is on both sides. The first source is what the model is judged by; a task
-    that it has no labels for is judged on the next one that has.
-    """
-
-    train: tuple[LabelledUtterance, ...]
-    held_out: Mapping[str, tuple[LabelledUtterance, ...]]
-
-
-class UnderstandingModel(nn.Module):
-    """The encoder and the four heads, in the order of the spec's outputs."""
-
-    def __init__(self, encoder: MiniLm, dropout: float = 0.0) -> None:
-        super().__init__()
-        width = encoder.config.hidden_size
-        self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.intent = nn.Linear(width, len(INTENT_NAMES))
-        self.slots = nn.Linear(width, len(SLOT_TAGS))
-        self.sentiment = nn.Linear(width, len(Sentiment))
-        self.out_of_scope = nn.Linear(width, 1)
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        """int64 [n, l] twice -> logits [n, i], [n, l, t], [n, 3], [n, 1]."""
-        return self.heads(self.encoder(input_ids, attention_mask), attention_mask)
-
-    def heads(self, hidden: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        """Logits from the encoder's last layer [n, l, 384]."""
-        hidden = self.dropout(hidden)
-        pooled = mean_pool(hidden, attention_mask)
-        return (
-            self.intent(pooled),
-            self.slots(hidden),
-            self.sentiment(pooled),
-            self.out_of_scope(pooled),
-        )
-
-
 def train_understanding(
     data: UnderstandingData,
     settings: UnderstandingSettings,
     rng: np.random.Generator,
     tracker: Tracker,
 ) -> TrainedModel:
-    """Trains, calibrates and evaluates.
-
-    The held-out utterances are halved by group: temperatures come from one half, the reported
-    figures from the other.
-    """
-    tokenizer_file = pretrained_folder() / "tokenizer.json"
-    max_length = SPEC.config["max_length"]
-    tokenizer = Tokenizer.from_file(tokenizer_file, max_length)
+    """Trains, calibrates and evaluates."""
+    tokenizer = Tokenizer.from_file(
+        pretrained_folder() / "tokenizer.json", SPEC.config["max_length"]
+    )
     torch.manual_seed(int(rng.integers(2**31)))
     model = UnderstandingModel(load_pretrained(settings.dropout), settings.dropout)
-    encoded = encode_utterances(data.train, tokenizer)
-    _fit(model, encoded, settings, rng, tracker)
+    _fit(model, encode_utterances(data.train, tokenizer), settings, rng, tracker)
     model.eval()
-
-    calibrating: list[Predictions] = []
-    judged: dict[str, Predictions] = {}
-    for source, utterances in data.held_out.items():
-        first, second = _halves(utterances, rng)
-        calibrating.append(predict(model, encode_utterances(first, tokenizer)))
-        judged[source] = predict(model, encode_utterances(second, tokenizer))
-    intent_temperature, out_of_scope_temperature = _temperatures(calibrating)
-    judged = {
-        source: predictions.calibrated(intent_temperature, out_of_scope_temperature)
-        for source, predictions in judged.items()
-    }
-    labels = {
-        "intents": list(INTENT_NAMES),
-        "slot_tags": list(SLOT_TAGS),
-        "sentiments": [s.value for s in Sentiment],
-        "intent_temperature": intent_temperature,
-        "out_of_scope_temperature": out_of_scope_temperature,
-        "max_length": max_length,
-    }
-    samples = [e for p in judged.values() for e in p.encoded]
-    chosen = rng.permutation(len(samples))[:_PARITY_SAMPLES]
-    return TrainedModel(
-        spec=SPEC,
-        module=model,
-        samples=tuple(
-            _sample(batch) for batch in batches_by_length([samples[i] for i in chosen], 16)
-        ),
-        assets={
-            "tokenizer.json": tokenizer_file.read_bytes(),
-            "labels.json": (json.dumps(labels, indent=2) + "\n").encode(),
-        },
-        metrics=score(judged),
-        baseline_metrics=score_majority(data.train, judged),
-        config={"training_utterances": len(data.train)},
-    )
-
-
-def predict(model: UnderstandingModel, encoded: Sequence[EncodedUtterance]) -> Predictions:
-    """Runs the model over utterances; the predictions are in their order."""
-    count = len(encoded)
-    intent = np.zeros((count, len(INTENT_NAMES)), np.float32)
-    sentiment = np.zeros((count, len(Sentiment)), np.float32)
-    out_of_scope = np.zeros(count, np.float32)
-    slots: list[NDArray[np.float32]] = [np.zeros((0, len(SLOT_TAGS)), np.float32)] * count
-    with torch.inference_mode():
-        for batch in batches_by_length(encoded, 32):
-            rows = list(batch.rows)
-            outputs = [o.numpy() for o in model(batch.input_ids, batch.attention_mask)]
-            intent[rows], sentiment[rows], out_of_scope[rows] = (
-                outputs[0],
-                outputs[2],
-                outputs[3][:, 0],
-            )
-            for i, row in enumerate(rows):
-                slots[row] = outputs[1][i, : len(encoded[row].input_ids)]
-    return Predictions(
-        encoded=tuple(encoded),
-        intent_logits=intent,
-        slot_logits=tuple(slots),
-        sentiment_logits=sentiment,
-        out_of_scope_logits=out_of_scope,
-    )
+    trained = evaluate_understanding(model, data, rng)
+    return replace(trained, config={"training_utterances": len(data.train)})
 
 
 def _fit(
@@ -273,36 +157,3 @@ def _loss(outputs: tuple[Tensor, ...], batch: UtteranceBatch) -> Tensor:
             out_of_scope[known, 0], batch.out_of_scope[known].to(torch.float32)
         )
     return total
-
-
-def _halves(
-    utterances: Sequence[LabelledUtterance], rng: np.random.Generator
-) -> tuple[list[LabelledUtterance], list[LabelledUtterance]]:
-    """Two halves with no group in both."""
-    groups = sorted({u.group for u in utterances})
-    first = {groups[i] for i in rng.permutation(len(groups))[: len(groups) // 2]}
-    return (
-        [u for u in utterances if u.group in first],
-        [u for u in utterances if u.group not in first],
-    )
-
-
-def _temperatures(predictions: Sequence[Predictions]) -> tuple[float, float]:
-    """Temperatures of the intent and the out-of-scope logits."""
-    intent = np.concatenate([p.intent_logits for p in predictions])
-    intent_labels = np.array([e.intent for p in predictions for e in p.encoded])
-    scope = np.concatenate([p.out_of_scope_logits for p in predictions])
-    scope_labels = np.array([e.out_of_scope for p in predictions for e in p.encoded])
-    has_intent, has_scope = intent_labels != NO_LABEL, scope_labels != NO_LABEL
-    return (
-        calibration.fit_multiclass(intent[has_intent], intent_labels[has_intent]),
-        calibration.fit_binary(scope[has_scope], scope_labels[has_scope]),
-    )
-
-
-def _sample(batch: UtteranceBatch) -> Batch:
-    return {
-        "input_ids": batch.input_ids.numpy(),
-        "attention_mask": batch.attention_mask.numpy(),
-        INTENT_LABEL: batch.intent.numpy(),
-    }

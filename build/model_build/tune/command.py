@@ -10,10 +10,10 @@ import click
 import numpy as np
 import psutil
 from rich.console import Console
-from rich.markup import escape
 
 from model_build.spec import ModelSpec
 from model_build.specs import SPECS
+from model_build.terminal import say, show
 from model_build.tune.options import AskedAxes, Numbers, sweep_options
 from model_build.tune.plot import MISSING, can_plot
 from model_build.tune.progress import sweep_bar
@@ -22,7 +22,7 @@ from model_build.tune.requests import make_bodies, read_texts, takes_text, usual
 from model_build.tune.sweep import SweepOptions, SweepResult, sweep
 from model_build.tune.trial_host import open_host
 from model_build.tune.writing import profile_of, write_all
-from serving.cli.render import PLAIN_WIDTH, stdout_console
+from serving.cli.render import stdout_console
 from serving.models.repository import ModelRepository, PublishedVersion
 from serving.settings import load_settings
 from serving.triton.server import ServerLost
@@ -127,8 +127,8 @@ def tune_command(
     bodies = make_bodies(spec, version, rows, spoken, rng)
     plots = can_plot()
     if not plots:
-        _say(console, MISSING)
-    _say(console, _opening(spec, version, options, rows, minutes))
+        say(console, MISSING)
+    say(console, _opening(spec, version, options, rows, minutes))
     try:
         with tempfile.TemporaryDirectory(prefix="cartwright-tune-") as scratch:
             result, tritonserver = asyncio.run(
@@ -137,14 +137,12 @@ def tune_command(
     except ServerLost as error:
         _fail(f"tritonserver: {error}")
     except KeyboardInterrupt:
-        _say(console, "interrupted; nothing was written")
+        say(console, "interrupted; nothing was written")
         raise SystemExit(_INTERRUPTED) from None
-    # Lines that a narrow terminal wraps are better than figures cut off.
-    width = max(console.width, PLAIN_WIDTH)
-    console.print(table(model, options, result), width=width, crop=False)
+    show(console, table(model, options, result))
     for line in lines(options, result):
-        _say(console, line)
-    _say(console, f"{result.seconds:.0f} s in all")
+        say(console, line)
+    say(console, f"{result.seconds:.0f} s in all")
     if result.choice is None:
         missed = result.nearest
         _fail(
@@ -153,12 +151,12 @@ def tune_command(
             "nothing was written"
         )
     if dry_run:
-        _say(console, "dry run: nothing was written")
+        say(console, "dry run: nothing was written")
         return
     profile = profile_of(spec, version, options, result, rows, tritonserver)
     for path in write_all(repository, output / model, spec, options, result, profile, plots=plots):
-        _say(console, f"wrote {path}")
-    _say(console, "model hosts take it up when they start")
+        say(console, f"wrote {path}")
+    say(console, "model hosts take it up when they start")
 
 
 async def _measure(
@@ -175,7 +173,7 @@ async def _measure(
         # The server has nothing to do yet: whatever is busy now is somebody else's.
         busy = await asyncio.to_thread(psutil.cpu_percent, _REST_S) / 100.0
         if busy > _BUSY_SHARE:
-            _say(
+            say(
                 console,
                 f"warning: other processes keep {busy:.0%} of this machine busy; they decide what "
                 "is found as much as the model does",
@@ -195,10 +193,6 @@ def _opening(
         f"points at {options.concurrency} in flight, {rows} {each} a request, {minutes:g} minutes; "
         f"in use: {options.in_use.label}"
     )
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _fail(message: str) -> NoReturn:
