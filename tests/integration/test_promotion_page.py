@@ -40,6 +40,9 @@ TRACE_ID = re.compile(r"\b[0-9a-f]{32}\b")
 ELSEWHERE = {
     "cartwright models build --checkpoints var/checkpoints": "the fixture `models`, quickly",
     "make serve": "the fixture `walk`; it does not end",
+    'cartwright models promote understanding 4 --auto --reason "better on returns"': (
+        "test_stack_rollout.py, with customers"
+    ),
     "python -m loadtest.drill --rounds 4 --share 0.4 --quiet-s 8": "test_the_drill_in_short",
 }
 # Options that a command gets besides, and why.
