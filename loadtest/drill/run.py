@@ -25,6 +25,8 @@ MODEL = "understanding"
 _TOKEN = uuid.uuid4().hex
 _IN_FLIGHT = 32
 _PEAK_S = 4.0
+# Of load while versions change, one after the other without a pause.
+_WINDOW_S = 5.0
 _WARM_UP_S = 2.0
 _DEADLINE_MS = 10_000.0
 _READY_TIMEOUT_S = 120.0
@@ -147,7 +149,7 @@ def _while(
     thread.start()
     outcomes = []
     while thread.is_alive():
-        load = replace(load, seconds=15.0, warm_up_s=0.2, run=f"drill-{len(outcomes)}")
+        load = replace(load, seconds=_WINDOW_S, warm_up_s=0.2, run=f"drill-{len(outcomes)}")
         outcomes.append(generator.run(load, _nothing))
         load = replace(load, first=outcomes[-1].next)
     thread.join()

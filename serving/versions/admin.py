@@ -19,7 +19,7 @@ from serving.versions.gatekeeping import gated_promotion
 from serving.versions.lineup import Lineup, Stage, Step, StepRefused
 from serving.versions.readiness import REPLICA, Readiness
 from serving.versions.store import Entry, VersionStore
-from serving.versions.verdict import Gate
+from serving.versions.verdict import Gate, Outcome
 
 # Of a version that is published and that nobody has staged.
 PUBLISHED = "published"
@@ -239,8 +239,9 @@ class ModelAdmin:
             StoreUnavailable: the verdicts cannot be read.
         """
         verdicts = self.store.verdicts(model, version)
-        # A gate that was asked counts, whether or not it had to be.
-        needed = dict.fromkeys((*self._gates, *(verdict.gate for verdict in verdicts)))
+        # A gate that need not be asked counts once it has found something bad.
+        failed = (one.gate for one in verdicts if one.outcome is Outcome.FAILED)
+        needed = dict.fromkeys((*self._gates, *failed))
         return gated_promotion(version, needed, verdicts, force=force)
 
     def _rollout(self, model: str) -> RolloutState | None:

@@ -22,7 +22,7 @@ from serving.models.repository import ModelRepository
 from serving.recording.reader import Recording
 from tests.checkpoints import copy_beyond_int8
 from tests.integration.conftest import ROOT, BuiltModels
-from tests.integration.test_stack_promotion import MODEL, Promotable
+from tests.promotable import MODEL, Promotable
 from tests.pages import Command, commands_of
 from tests.recordings import record, writer
 from tests.waiting import until

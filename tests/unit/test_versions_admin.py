@@ -245,12 +245,20 @@ def test_a_version_that_has_not_passed_is_not_promoted_unless_forced(bench: Benc
     assert bench.stages()[2] == "live"
 
 
-def test_a_gate_that_need_not_be_asked_counts_when_it_was(bench: Bench) -> None:
+def test_a_gate_that_need_not_be_asked_counts_when_it_has_failed(bench: Bench) -> None:
     bench.take(Action.STAGE, 2)
     bench.hosts = [host("a", 1, 2)]
     bench.store.add_verdict(verdict(Gate.REPLAY, Outcome.FAILED))
     with pytest.raises(StepRefused, match="replay failed"):
         bench.take(Action.PROMOTE, 2)
+
+
+def test_a_gate_that_need_not_be_asked_and_knows_nothing_is_in_nobodys_way(bench: Bench) -> None:
+    bench.take(Action.STAGE, 2)
+    bench.hosts = [host("a", 1, 2)]
+    bench.store.add_verdict(verdict(Gate.REPLAY, Outcome.UNDECIDED))
+    bench.take(Action.PROMOTE, 2)
+    assert bench.stages()[2] == "live"
 
 
 # ---- what is live when nobody has decided it -----------------------------------------------------
