@@ -22,8 +22,8 @@ from serving.models.repository import ModelRepository
 from serving.recording.reader import Recording
 from tests.checkpoints import copy_beyond_int8
 from tests.integration.conftest import ROOT, BuiltModels
-from tests.promotable import MODEL, Promotable
 from tests.pages import Command, commands_of
+from tests.promotable import MODEL, Promotable
 from tests.recordings import record, writer
 from tests.waiting import until
 
