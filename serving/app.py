@@ -168,11 +168,8 @@ class AgentIngress(Ingress):
                 settings.versions.hold_s,
             )
         )
-        self._conducting = asyncio.ensure_future(
-            keep_conducting(
-                Conductor(admin.store, replica.judge(), admin.readiness, admin.promotion)
-            )
-        )
+        conductor = Conductor(admin.store, admin.judge, admin.readiness, admin.promotion)
+        self._conducting = asyncio.ensure_future(keep_conducting(conductor, replica.router.tried))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve when the deployment is scaled: what its rules know of a replica."""

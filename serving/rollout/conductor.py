@@ -9,7 +9,7 @@ import asyncio
 import logging
 import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from serving.errors import CartwrightError, Conflict, FailedPrecondition, StoreUnavailable
@@ -212,10 +212,20 @@ class Conductor:
         return (self._clock_ms() - rollout.stepped_at_ms) / 1000.0
 
 
-async def keep_conducting(conductor: Conductor, *, period_s: float = PERIOD_S) -> None:
-    """Looks again and again until it is cancelled."""
+async def keep_conducting(
+    conductor: Conductor, tried: Callable[[], Collection[str]], *, period_s: float = PERIOD_S
+) -> None:
+    """Looks again and again until it is cancelled.
+
+    Args:
+        conductor: that looks.
+        tried: models with a version that is tried; without any there is nothing to look at.
+        period_s: seconds between two looks.
+    """
     while True:
         await asyncio.sleep(period_s)
+        if not tried():
+            continue
         try:
             await asyncio.to_thread(conductor.look)
         except StoreUnavailable as error:

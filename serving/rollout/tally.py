@@ -58,12 +58,13 @@ class Tally:
         bad = code != "OK" or bool(context.degraded)
         for model, lineup in tried.items():
             made = context.choices.get(model)
-            if made is None or made.arm is Arm.PINNED:
+            if model in context.pinned or (made is None and not bad):
                 continue
             wanted = choose(lineup, context.customer or context.trace_id)
-            standby = made.arm is Arm.STANDBY
-            # It had chosen before the last step was known here.
-            if wanted is None or not (standby or wanted == made):
+            standby = made is not None and made.arm is Arm.STANDBY
+            # Else it had chosen before the last step was known here. A step elsewhere that was not
+            # waited for has told no choice; what fails without one is as frequent in both arms.
+            if wanted is None or not (standby or made in (wanted, None)):
                 continue
             counts = self._of(lineup)
             arm = counts.candidate if wanted.arm is Arm.CANARY else counts.live

@@ -1,5 +1,6 @@
 """Rollouts go on, go back, and survive whoever conducts them."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from serving.errors import InvalidRequest, StoreUnavailable
 from serving.models.manifest import ArtifactRecord, sha256_of
 from serving.models.version import ModelVersion
-from serving.rollout.conductor import Conductor, Ratings
+from serving.rollout.conductor import Conductor, Ratings, keep_conducting
 from serving.rollout.counts import ArmCounts, Counts, ShadowCounts
 from serving.rollout.counts_file import FILE_NAME as COUNTS_FILE_NAME
 from serving.rollout.counts_file import CountsFile
@@ -20,6 +21,7 @@ from serving.versions.lineup import Lineup, StepRefused
 from serving.versions.verdict import Gate
 from tests.model_admin import model_admin
 from tests.tiny_models import manifest
+from tests.waiting import until
 
 MODEL = "add"
 SETTINGS = RolloutSettings(shares=(10.0, 50.0), min_stage_s=1.0, max_stage_s=100.0, max_load_s=10.0)
@@ -358,3 +360,28 @@ def test_a_file_without_a_rollout_in_it_is_named(bench: Bench) -> None:
         StoreUnavailable, match=r"versions\.sqlite: rollouts: 1 validation error for Rollout"
     ):
         bench.store.rollouts()
+
+
+async def test_it_is_looked_at_as_long_as_something_is_tried(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun(bench, 0)
+    bench.happen_well()
+    bench.now_ms += 2000
+    tried: list[str] = []
+    conducting = asyncio.create_task(
+        keep_conducting(bench.conductor(), lambda: tried, period_s=0.005)
+    )
+    await asyncio.sleep(0.05)
+    assert bench.lineup.canary_percent == 0.0
+    tried.append(MODEL)
+    await until(lambda: bench.lineup.canary_percent == 10.0)
+    # What cannot be read now is looked at again.
+    bench.counts.put("another process", {(MODEL, bench.lineup.salt): b"{}x"})
+    await until(lambda: "rollouts wait: " in caplog.text)
+    bench.counts.put("another process", {(MODEL, bench.lineup.salt): Counts().to_json()})
+    bench.happen_well()
+    bench.now_ms += 2000
+    await until(lambda: bench.lineup.canary_percent == 50.0)
+    assert not conducting.done()
+    conducting.cancel()

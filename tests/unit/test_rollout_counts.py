@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,16 @@ def test_when_another_version_stands_in_that_speaks_against_the_one_that_should_
     assert (counts.live.of, counts.live.bad) == (1, 1)
 
 
+def test_what_failed_before_it_told_its_choice_counts_for_its_customers_arm() -> None:
+    tally = tally_of(CANARY)
+    late = request_of(customer_in(Arm.CANARY), None)
+    late.degrade("understand", "not in time", "clarify")
+    tally.answered("Converse", late, "OK", 500.0)
+    counts = counted(tally)
+    assert (counts.candidate.of, counts.candidate.bad) == (1, 1)
+    assert counts.live == ArmCounts()
+
+
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "CANCELLED", "FAILED_PRECONDITION"])
 def test_what_a_caller_did_says_nothing_of_a_version(code: str) -> None:
     tally = tally_of(CANARY)
@@ -171,9 +182,11 @@ def test_what_a_caller_did_says_nothing_of_a_version(code: str) -> None:
 def test_requests_that_belong_to_no_arm_are_not_counted() -> None:
     tally = tally_of(CANARY)
     live_customer = customer_in(Arm.LIVE)
-    # Asked for by number; never came to the model; chose before the last step was known.
-    for choice in (Choice(2, Arm.PINNED), None, CANDIDATE, Choice(7, Arm.LIVE)):
+    # Never came to the model; chose before the last step was known.
+    for choice in (None, CANDIDATE, Choice(7, Arm.LIVE)):
         tally.answered("Converse", request_of(live_customer, choice), "OK", 12.0)
+    asked_for = replace(request_of(live_customer, Choice(2, Arm.PINNED)), pinned={MODEL: 2})
+    tally.answered("Converse", asked_for, "INTERNAL", 12.0)
     assert counted(tally) == Counts()
     nothing_tried = Tally(dict)
     nothing_tried.answered("Converse", request_of(live_customer, LIVE), "OK", 12.0)
