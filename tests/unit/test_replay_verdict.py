@@ -11,14 +11,14 @@ from model_build.replay import command
 from model_build.replay.cli import replay_command
 from model_build.replay.pairs import Pair
 from model_build.replay.result import ReplayResult
-from serving.models.repository import ModelRepository
 from serving.models.version import ModelVersion
 from serving.triton.records import HostRecord, HostState
-from serving.versions.admin import Action, Change, ModelAdmin
+from serving.versions.admin import Action, Change
 from serving.versions.lineup import StepRefused
 from serving.versions.store import FILE_NAME, VersionStore
 from serving.versions.verdict import Gate, Outcome
 from tests.fakes.replays import answer, pair, result_of
+from tests.model_admin import model_admin
 from tests.recordings import record, writer
 from tests.tiny_models import manifest
 
@@ -132,15 +132,13 @@ def test_a_promotion_goes_by_the_verdict(folder: Path, monkeypatch: pytest.Monke
         published.mkdir(parents=True)
         manifest(MODEL, version=version).write(published)
     ready = HostRecord(host_id="a", state=HostState.READY, ready_models={MODEL: (3, 4)})
-    store = VersionStore(folder / FILE_NAME)
-    admin = ModelAdmin(
-        store,
-        ModelRepository(folder / "models"),
+    admin = model_admin(
+        folder,
+        folder / "models",
         (MODEL,),
         lambda: [ready],
-        dict,
         lambda: versions,
-        (Gate.REPLAY,),
+        gates=(Gate.REPLAY,),
     )
 
     def take(action: Action, version: int) -> None:
@@ -157,4 +155,4 @@ def test_a_promotion_goes_by_the_verdict(folder: Path, monkeypatch: pytest.Monke
         take(Action.PROMOTE, 4)
     replay(folder, monkeypatch, pairs_of(10))
     take(Action.PROMOTE, 4)
-    assert store.read(MODEL)[0].live == 4
+    assert admin.store.read(MODEL)[0].live == 4
