@@ -1,7 +1,10 @@
 """A step in a deployment of its own gives the same answers as one inside the replica."""
 
+import asyncio
+import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -10,7 +13,9 @@ from serving.client import CommerceClient
 from serving.errors import InvalidRequest
 from serving.protos import commerce_pb2 as pb
 from serving.settings import PlacementSettings
+from serving.stores.shop_files import shop_name
 from tests.integration.conftest import BuiltModels
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -27,20 +32,40 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def apart(
-    models: BuiltModels, tmp_path_factory: pytest.TempPathFactory
+    models: BuiltModels,
+    stack: LocalStack,
+    client: CommerceClient,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CommerceClient]:
-    """A stack with every step in a deployment of its own."""
+    """A stack with every step in a deployment of its own, and what `stack` knows by now."""
     folder = tmp_path_factory.mktemp("placement")
+    state = folder / "state"
+    state.mkdir()
+    # What other tests have bought makes products popular.
+    name = f"{shop_name(models.shop)}.sqlite"
+    with (
+        closing(sqlite3.connect(stack.folder / "state" / name)) as known,
+        closing(sqlite3.connect(state / name)) as copy,
+    ):
+        known.backup(copy)
     overrides = {
         **models.environment(),
         **{
             f"CARTWRIGHT_PLACEMENT__{name.upper()}": "deployment"
             for name in PlacementSettings.model_fields
         },
+        "CARTWRIGHT_STORES__FOLDER": str(state),
         "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
     }
     with local_stack(overrides, folder) as running, CommerceClient(running.address) as connected:
+        # The catalogue is renewed behind the requests that come when it has grown old.
+        asyncio.run(until(lambda: recommended(client) == recommended(connected), timeout_s=90.0))
         yield connected
+
+
+def recommended(client: CommerceClient) -> list[pb.Item]:
+    """To somebody of whom nothing is known: by the catalogue alone."""
+    return list(client.recommend(session_id="anybody", top_k=5, deadline_ms=DEADLINE_MS).items)
 
 
 def said(client: CommerceClient, text: str, session_id: str) -> pb.ConverseReply:
