@@ -38,6 +38,8 @@ class BuiltModels:
         return {
             "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(self.repository),
             "CARTWRIGHT_STORES__SHOP": str(self.shop),
+            # Nobody calls a stack that is being stopped.
+            "CARTWRIGHT_SERVER__DRAIN_S": "0.2",
         }
 
 

@@ -136,6 +136,8 @@ def scaled(models: BuiltModels, tmp_path_factory: pytest.TempPathFactory) -> Ite
     (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
     overrides = {
         **models.environment(),
+        # Replicas leave while others are called.
+        "CARTWRIGHT_SERVER__DRAIN_S": "2",
         "CARTWRIGHT_CONFIG": str(folder / "settings.yaml"),
         "CARTWRIGHT_STORES__FOLDER": str(folder / "state"),
         "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
