@@ -43,7 +43,7 @@ ELSEWHERE = {
     'cartwright models promote understanding 4 --auto --reason "better on returns"': (
         "test_stack_rollout.py, with customers"
     ),
-    "python -m loadtest.drill --rounds 4 --share 0.4 --quiet-s 8": "test_the_drill_in_short",
+    "make promote-drill": "test_the_drill_in_short",
 }
 # Options that a command gets besides, and why.
 OPTIONS = {
