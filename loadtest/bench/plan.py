@@ -47,8 +47,8 @@ FULL = Plan(
     texts=16_384,
     limit_texts=2_048,
 )
-# Under three minutes; shows that the machinery works. Overload needs a stack of its own for half a
-# minute, and has tests of its own.
+# Under three minutes; shows that the machinery works. Overload and placement need a stack of their
+# own for the better part of a minute, and have tests of their own.
 QUICK = Plan(
     rounds=1,
     seconds=0.6,
@@ -61,7 +61,7 @@ QUICK = Plan(
     few_levels=(8,),
     triton_levels=(8,),
     saturating=(32,),
-    without=("overload",),
+    without=("overload", "stack deployments"),
     texts=1_024,
     limit_texts=256,
 )
