@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 DATA ?=
 DATA_OPTION := $(if $(DATA),--data "$(DATA)",)
 
-.PHONY: help install demo serve test unit check format stubs config models bench promote-drill load loadweb lock clean
+.PHONY: help install demo serve test test-long unit check format stubs config models bench promote-drill load loadweb lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,10 @@ unit: $(INSTALLED) ## the fast tests: no Ray, no Triton
 
 test: check ## everything: lint, types, unit, contract and integration tests
 	$(BIN)/pytest tests/unit -n auto
-	$(BIN)/pytest tests/contract tests/integration --durations=15
+	$(BIN)/pytest tests/contract tests/integration -m "not long" --durations=15
+
+test-long: $(INSTALLED) ## tests of long commands whose parts `test` covers
+	$(BIN)/pytest tests/integration -m long
 
 format: $(INSTALLED) ## format and sort imports
 	$(BIN)/ruff check --fix .

@@ -202,6 +202,7 @@ def test_a_newcomer_gets_from_a_checkpoint_to_live_and_back(walk: Walk) -> None:
     assert "var/finetuned: here already as understanding 4 (onnx)" in walk.type(publish)
 
 
+@pytest.mark.long
 def test_the_drill_in_short(models: BuiltModels, tmp_path: Path) -> None:
     result = tmp_path / "drill.json"
     ran = subprocess.run(
