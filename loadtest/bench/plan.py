@@ -61,7 +61,7 @@ QUICK = Plan(
     few_levels=(8,),
     triton_levels=(8,),
     saturating=(32,),
-    without=("overload", "stack deployments"),
+    without=("overload", "stack-deployments"),
     texts=1_024,
     limit_texts=256,
 )

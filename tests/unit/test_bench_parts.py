@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from loadtest.bench.aims import NULL, OVERLOAD, RAY_DEFAULTS, STACK, aims, failures
 from loadtest.bench.batches import Counts, parse_counts, rows_per_execution, rows_per_request
+from loadtest.bench.catalogue import NAMES
 from loadtest.bench.cpu import is_model, is_ray, kind_of
 from loadtest.bench.document import BEGIN, END, UnusableDocument, with_block
 from loadtest.bench.limit import make_batches, settings
+from loadtest.bench.plan import FULL, QUICK
 from loadtest.bench.profile import UNLOCKED, Profile, booked
 from loadtest.bench.report import profile_table
 from loadtest.bench.results import IdlePoint, Point, Results, UnreadableResults
@@ -295,3 +297,7 @@ def test_what_is_not_in_the_samples_is_outside_the_lock() -> None:
     assert shown.title == "Understand, 64 in flight: 100 requests/s"
     assert shown.rows[0] == ("b", "25", "50%")
     assert shown.rows[-1] == ("CPU in all", "50", "")
+
+
+def test_what_a_plan_leaves_out_is_there_to_be_left_out() -> None:
+    assert {*QUICK.without, *FULL.without} <= set(NAMES)
