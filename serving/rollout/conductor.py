@@ -28,6 +28,8 @@ from serving.versions.store import Entry, VersionStore
 logger = logging.getLogger(__name__)
 
 PERIOD_S = 0.5
+# Behind the author of a rollout, in its steps.
+_BY_ITSELF = " (auto)"
 # By version and arm: how many ratings were bad, and how many there were.
 Ratings = Mapping[tuple[int, str], tuple[int, int]]
 
@@ -103,10 +105,10 @@ class Conductor:
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
 
     def look(self) -> None:
-        """Takes every step that is due.
+        """Takes every step that is due; one that cannot be taken now is logged and left for later.
 
         Raises:
-            StoreUnavailable: line-ups or counts cannot be read or written.
+            StoreUnavailable: the line-ups cannot be read.
         """
         for entry, rollout in self._store.rollouts():
             try:
@@ -117,6 +119,9 @@ class Conductor:
             except Conflict:
                 # Another replica was faster, or somebody took another step.
                 continue
+            except CartwrightError as error:
+                # Others must not wait for it, least of all one that is bad.
+                logger.error("%s: the rollout waits: %s", entry.model, error.message)  # noqa: TRY400 - the text says it all
 
     def _begin(self, entry: Entry, rollout: Rollout) -> None:
         """Waits until the version is ready everywhere; then the stage counts."""
@@ -190,7 +195,7 @@ class Conductor:
             entry.model,
             step,
             action=action,
-            author=f"{rollout.author} (auto)",
+            author=f"{rollout.author[: MAX_TEXT - len(_BY_ITSELF)]}{_BY_ITSELF}",
             reason=textwrap.shorten(why, MAX_TEXT, placeholder=" …"),
             expected_revision=entry.revision,
             forced=rollout.forced and action.startswith("promote"),
@@ -230,8 +235,6 @@ async def keep_conducting(
             await asyncio.to_thread(conductor.look)
         except StoreUnavailable as error:
             logger.warning("rollouts wait: %s", error.message)
-        except CartwrightError as error:
-            logger.error("rollouts wait: %s", error.message)  # noqa: TRY400 - the text says it all
         except Exception:
             # Whatever it is: a version on trial must not be left to itself for ever.
             logger.exception("rollouts were not looked at")

@@ -11,13 +11,11 @@ from serving.settings.sections import (
     ObjectiveSettings,
     PlacementSettings,
     RecordingSettings,
-    RolloutSettings,
     ScalingSettings,
     ServerSettings,
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
-    VersionSettings,
 )
 from serving.settings.tree import (
     CONFIG_VARIABLE,
@@ -27,6 +25,7 @@ from serving.settings.tree import (
     export_environment,
     load_settings,
 )
+from serving.settings.versions import RolloutSettings, VersionSettings
 
 __all__ = [
     "CONFIG_VARIABLE",

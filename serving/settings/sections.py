@@ -3,21 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from serving.versions.verdict import Gate
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Positive = Annotated[float, Field(gt=0)]
-Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
-Placement = Literal["inline", "deployment"]
+from serving.settings.section import Milliseconds, Placement, Port, Positive, Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class AdmissionSettings(_Section):
+class AdmissionSettings(Section):
     """Who is let in under load. Health and status always are."""
 
     max_in_flight: Annotated[int, Field(ge=1)] = 96
@@ -48,7 +39,7 @@ class AdmissionSettings(_Section):
         return self
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """The ingress: what clients connect to."""
 
     host: str = "127.0.0.1"
@@ -92,7 +83,7 @@ class ServerSettings(_Section):
         return "" if self.admin_token is None else self.admin_token.get_secret_value()
 
 
-class DeadlineSettings(_Section):
+class DeadlineSettings(Section):
     """Default deadlines in milliseconds, for clients that send none."""
 
     converse_ms: Milliseconds = 2000.0
@@ -106,7 +97,7 @@ class DeadlineSettings(_Section):
     models_ms: Milliseconds = 2000.0
 
 
-class ObjectiveSettings(_Section):
+class ObjectiveSettings(Section):
     """Latencies in milliseconds that 99 of 100 calls should keep to; overload is refused so that
     those who are let in do."""
 
@@ -120,7 +111,7 @@ class ObjectiveSettings(_Section):
     knowledge_ms: Milliseconds = 2000.0
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """Bounds on what a request may hold; beyond them it is refused with the field's name."""
 
     max_text_chars: Annotated[int, Field(ge=1, le=100_000)] = 4096
@@ -134,7 +125,7 @@ class LimitSettings(_Section):
     max_article_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
 
 
-class PlacementSettings(_Section):
+class PlacementSettings(Section):
     """Where each step runs: in the pipeline's replica, or as a deployment of its own."""
 
     understand: Placement = "inline"
@@ -144,7 +135,7 @@ class PlacementSettings(_Section):
     decide: Placement = "inline"
 
 
-class DeploymentSettings(_Section):
+class DeploymentSettings(Section):
     """Limits and scaling of one Ray Serve deployment."""
 
     min_replicas: Annotated[int, Field(ge=1)] = 1
@@ -170,7 +161,7 @@ class DeploymentSettings(_Section):
         return self
 
 
-class DeploymentsSettings(_Section):
+class DeploymentsSettings(Section):
     """Ray Serve deployments."""
 
     agent: DeploymentSettings = DeploymentSettings()
@@ -188,7 +179,7 @@ class DeploymentsSettings(_Section):
     """Time for a leaving model host to finish its requests and end its tritonserver."""
 
 
-class CoalescingSettings(_Section):
+class CoalescingSettings(Section):
     """Concurrent calls of one replica for one model, sent to Triton together."""
 
     max_under_way: Annotated[int, Field(ge=1)] = 2
@@ -202,7 +193,7 @@ class CoalescingSettings(_Section):
     """Calls for one model that may wait in a replica; further ones are refused at once."""
 
 
-class TritonSettings(_Section):
+class TritonSettings(Section):
     """Model hosts."""
 
     mode: Literal["managed", "external"] = "managed"
@@ -262,7 +253,7 @@ class TritonSettings(_Section):
         return self.hosts if self.max_hosts is None else self.max_hosts
 
 
-class ScalingSettings(_Section):
+class ScalingSettings(Section):
     """How the numbers of replicas and model hosts follow the load, between their bounds:
     `deployments.agent` and `deployments.step` (min_replicas, max_replicas,
     target_ongoing_requests), `triton.hosts` and `triton.max_hosts`. What has equal bounds is not
@@ -291,7 +282,7 @@ class ScalingSettings(_Section):
     """Between two lines while nothing changes."""
 
 
-class StoreSettings(_Section):
+class StoreSettings(Section):
     """Sessions, histories, knowledge, catalogue and orders."""
 
     folder: Path = Path("var/state")
@@ -302,56 +293,7 @@ class StoreSettings(_Section):
     """How long a write waits for another process's."""
 
 
-class RolloutSettings(_Section):
-    """A promotion that goes on by itself (`cartwright models promote --auto`): shadow, then each
-    share, then live. What `failures` and `late` allow is what all customers together may suffer: a
-    small share may have a larger part of it."""
-
-    shares: tuple[Annotated[float, Field(gt=0, lt=100)], ...] = (1.0, 10.0, 50.0)
-    """Percent of the customers that the version answers in each stage after the shadow, rising."""
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Chance that a version which is no worse is ever rejected, or one beyond the margins accepted,
-    however often it is looked at, over all stages and measures."""
-    failures: Annotated[float, Field(gt=0, lt=1)] = 0.005
-    """Share of requests that may fail or be degraded more than with the live version."""
-    late: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """Share of requests that may take longer than the live version's 99th percentile, beyond the
-    hundredth that does so anyway."""
-    disagreement: Annotated[float, Field(gt=0, le=1)] = 0.15
-    """Share of requests that the version may answer otherwise than the live one."""
-    incomparable: tuple[str, ...] = ("encoder",)
-    """Models for which that is not asked: an encoder that was trained anew gives other vectors for
-    everything."""
-    bad_feedback: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Share of rated answers that may be found not helpful more often than the live version's."""
-    min_stage_s: Annotated[float, Field(ge=0)] = 60.0
-    """Every stage lasts this long at least, unless the version is rejected."""
-    max_stage_s: Positive = 7200.0
-    """A version about which a stage has not decided by then is withdrawn."""
-    max_load_s: Positive = 120.0
-    """A version that is not ready on every host by then is withdrawn."""
-
-    @model_validator(mode="after")
-    def _rising(self) -> Self:
-        if not self.shares or list(self.shares) != sorted(set(self.shares)):
-            raise ValueError(f"shares: must rise, got {self.shares}")
-        return self
-
-
-class VersionSettings(_Section):
-    """Which versions of the models serve. Line-ups, their history and the verdicts of the gates lie
-    in `stores.folder`."""
-
-    hold_s: Positive = 3600.0
-    """How long the previous version stays loaded after the last step, so that a rollback only moves
-    traffic; then it is released."""
-    gates: tuple[Gate, ...] = (Gate.PARITY, Gate.QUALITY, Gate.LATENCY)
-    """Gates that a version must have passed before it is promoted. `replay` needs recorded
-    requests."""
-    rollout: RolloutSettings = RolloutSettings()
-
-
-class DialogueSettings(_Section):
+class DialogueSettings(Section):
     """How a conversation is held."""
 
     max_failures: Annotated[int, Field(ge=1)] = 2
@@ -369,7 +311,7 @@ class DialogueSettings(_Section):
     default_sources: Annotated[int, Field(ge=1)] = 3
 
 
-class RecordingSettings(_Section):
+class RecordingSettings(Section):
     """A sample of live requests to the models that read text, masked, for replays. Each replica
     writes its own segments into one folder below `stores.folder`."""
 
@@ -400,7 +342,7 @@ class RecordingSettings(_Section):
         return self
 
 
-class TelemetrySettings(_Section):
+class TelemetrySettings(Section):
     """Traces. A request that its caller sampled is traced; others by `sample_ratio`."""
 
     enabled: bool = True
@@ -413,7 +355,7 @@ class TelemetrySettings(_Section):
     """Longest time that a finished span waits for its export."""
 
 
-class LedgerSettings(_Section):
+class LedgerSettings(Section):
     """Which model versions, artifacts and settings answered which request."""
 
     enabled: bool = True

@@ -33,8 +33,8 @@ from serving.settings.sections import (
     StoreSettings,
     TelemetrySettings,
     TritonSettings,
-    VersionSettings,
 )
+from serving.settings.versions import VersionSettings
 
 ENV_PREFIX = "CARTWRIGHT_"
 CONFIG_VARIABLE = "CARTWRIGHT_CONFIG"

@@ -102,9 +102,9 @@ class Bench:
         self.now_ms += round(seconds * 1000)
         self.conductor().look()
 
-    def happen(self, **counts: ArmCounts | ShadowCounts) -> None:
+    def happen(self, counts: Counts) -> None:
         """Customers come."""
-        self.total = self.total.plus(Counts(**counts))  # type: ignore[arg-type]
+        self.total = self.total.plus(counts)
         salt = self.store.read(MODEL)[0].salt
         self.counts.put("a process", {(MODEL, salt): self.total.to_json()})
 
@@ -112,7 +112,7 @@ class Bench:
         good = ArmCounts()
         for number in range(6000):
             good.add("Converse", 10.0 + number % 5, bad=False)
-        self.happen(live=good, candidate=good, shadow=ShadowCounts(of=2000, answered=2000))
+        self.happen(Counts(live=good, candidate=good, shadow=ShadowCounts(of=2000, answered=2000)))
 
     def last(self) -> tuple[str, str, str]:
         entry = self.store.history(MODEL)[0]
@@ -163,7 +163,9 @@ def test_a_good_version_goes_live_stage_by_stage(bench: Bench) -> None:
 def test_a_version_that_fails_is_withdrawn_from_any_stage(bench: Bench, stage: int) -> None:
     begun(bench, stage)
     bad = ArmCounts(of=40, bad=40)
-    bench.happen(candidate=bad, live=ArmCounts(of=400), shadow=ShadowCounts(of=60, failed=60))
+    bench.happen(
+        Counts(candidate=bad, live=ArmCounts(of=400), shadow=ShadowCounts(of=60, failed=60))
+    )
     # Without waiting for the least time of the stage.
     bench.after(0.1)
     assert (bench.lineup.live, bench.lineup.candidate) == (1, None)
@@ -200,7 +202,7 @@ def test_every_stage_takes_its_time_and_not_for_ever(bench: Bench) -> None:
 def test_without_anybody_to_compare_with_it_waits(bench: Bench) -> None:
     begun(bench, 0)
     # The shadow does well, but there are not enough calls to know what is late.
-    bench.happen(shadow=ShadowCounts(of=2000, answered=2000))
+    bench.happen(Counts(shadow=ShadowCounts(of=2000, answered=2000)))
     bench.after(50.0)
     assert bench.lineup.canary_percent == 0.0
     bench.happen_well()
@@ -214,7 +216,7 @@ def test_what_a_slow_version_costs_is_judged_by_what_was_usual_before(bench: Ben
     for _ in range(40):
         slow.add("Converse", 80.0, bad=False)
         usual.add("Converse", 12.0, bad=False)
-    bench.happen(candidate=slow, live=usual)
+    bench.happen(Counts(candidate=slow, live=usual))
     bench.after(0.1)
     assert "later than live's p99: 40 of 40 against 0 of 40" in bench.last()[2]
 
@@ -224,7 +226,7 @@ def test_it_counts_from_when_the_version_is_ready_everywhere(bench: Bench) -> No
     shown = bench.begin().rollout
     assert shown is not None
     assert (shown.stage, shown.judgement, shown.rollout.counting) == ("shadow", None, False)
-    bench.happen(shadow=ShadowCounts(of=50, failed=50))
+    bench.happen(Counts(shadow=ShadowCounts(of=50, failed=50)))
     bench.after(5.0)
     assert bench.lineup.candidate == 2
     bench.ready = (1, 2)
@@ -378,7 +380,7 @@ async def test_it_is_looked_at_as_long_as_something_is_tried(
     await until(lambda: bench.lineup.canary_percent == 10.0)
     # What cannot be read now is looked at again.
     bench.counts.put("another process", {(MODEL, bench.lineup.salt): b"{}x"})
-    await until(lambda: "rollouts wait: " in caplog.text)
+    await until(lambda: "add: the rollout waits: " in caplog.text)
     bench.counts.put("another process", {(MODEL, bench.lineup.salt): Counts().to_json()})
     bench.happen_well()
     bench.now_ms += 2000
