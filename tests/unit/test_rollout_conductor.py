@@ -13,11 +13,12 @@ from serving.rollout.conductor import Conductor, Ratings, keep_conducting
 from serving.rollout.counts import ArmCounts, Counts, ShadowCounts
 from serving.rollout.counts_file import FILE_NAME as COUNTS_FILE_NAME
 from serving.rollout.counts_file import CountsFile
+from serving.rollout.record import Rollout
 from serving.settings import RolloutSettings
 from serving.triton.records import HostRecord, HostState
 from serving.versions import lineup as steps
 from serving.versions.admin import Action, Change, ModelState
-from serving.versions.lineup import Lineup, StepRefused
+from serving.versions.lineup import MAX_TEXT, Lineup, StepRefused
 from serving.versions.verdict import Gate
 from tests.model_admin import model_admin
 from tests.tiny_models import manifest
@@ -315,6 +316,42 @@ def test_of_several_who_conduct_one_takes_the_step(bench: Bench) -> None:
     assert looked
     assert [one.action for one in bench.store.history(MODEL)][:2] == ["canary 2 10%", "roll out 2"]
     assert not bench.store.change_rollout(entry, rollout, rollout)
+
+
+def test_one_that_cannot_be_judged_does_not_hold_up_others(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun(bench, 1)
+    unreadable = Rollout(version=2, author="bob", reason="r", stepped_at_ms=0, counting=True)
+    for model in ("aardvark", "zebra"):
+        lineup = steps.shadow(Lineup(model=model, live=1, staged=(2,)), 2)
+        bench.store.apply(
+            model, lambda _, new=lineup: new, action="a", author="b", reason="r", rollout=unreadable
+        )
+        salt = bench.store.read(model)[0].salt
+        bench.counts.put(model, {(model, salt): b"no counts"})
+    bench.happen(Counts(candidate=ArmCounts(of=40, bad=40), live=ArmCounts(of=400)))
+    bench.after(0.1)
+    assert bench.lineup.candidate is None
+    assert "aardvark: the rollout waits: " in caplog.text
+    assert "zebra: the rollout waits: " in caplog.text
+    assert len(bench.store.rollouts()) == 2
+
+
+def test_the_name_of_an_author_is_cut_to_what_a_step_holds(bench: Bench) -> None:
+    bench.now_ms = bench.store.history(MODEL)[0].at_ms
+    bench.admin.change(
+        Change(
+            model=MODEL, action=Action.ROLL_OUT, version=2, author="a" * MAX_TEXT, reason="to see"
+        )
+    )
+    bench.after(1.0)
+    bench.happen_well()
+    bench.after(2.0)
+    action, author, _ = bench.last()
+    assert action == "canary 2 10%"
+    assert author.endswith("aaa (auto)")
+    assert len(author) == MAX_TEXT
 
 
 def test_gates_are_asked_before_it_begins(tmp_path: Path) -> None:
