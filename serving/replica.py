@@ -141,7 +141,9 @@ async def open_replica(settings: Settings, role: str, registry: Changes) -> Repl
         tally = Tally(router.tried)
         counts = CountsFile(settings.stores.folder / COUNTS_FILE_NAME)
         shadows = Shadows(
-            lambda: any(one.waiting for one in client.stats().values()), tally.shadowed
+            lambda: any(one.waiting for one in client.stats().values()),
+            tally.shadowed,
+            share=settings.versions.shadow_share,
         )
         shadows.start()
         opened.push_async_callback(shadows.close)

@@ -81,8 +81,6 @@ def _serve(cleanup: ExitStack, applications: Applications) -> None:
     from ray import serve
     from ray.serve.config import HTTPOptions, gRPCOptions
 
-    stop = threading.Event()
-    on_stop(stop.set)
     grpc_port = free_port()
     ray.init(
         include_dashboard=False,
@@ -99,5 +97,8 @@ def _serve(cleanup: ExitStack, applications: Applications) -> None:
     cleanup.callback(serve.shutdown)
     for name, application in applications().items():
         serve.run(application, name=name, route_prefix=f"/{name}")
+    stop = threading.Event()
+    # Not before: `ray.init` sets a handler of its own, which ends the process without a clean-up.
+    on_stop(stop.set)
     say_serving(f"{LOOPBACK}:{grpc_port}")
     stop.wait()

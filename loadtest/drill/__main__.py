@@ -15,7 +15,7 @@ from loadtest.drill.run import Drill, Options, run_drill
 from serving.errors import CartwrightError
 
 ROOT = Path(__file__).parents[2]
-# p99 outside of the switch seconds against the quiet time.
+# p99 outside of the switch seconds against the quiet times.
 MOST_P99 = 1.2
 _PATH = click.Path(path_type=Path)
 
@@ -23,7 +23,13 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--share", type=click.FloatRange(0.05, 1.0), default=0.7, show_default=True)
-@click.option("--quiet-s", type=click.FloatRange(min=2), default=20.0, show_default=True)
+@click.option(
+    "--quiet-s",
+    type=click.FloatRange(min=2),
+    default=5.0,
+    show_default=True,
+    help="Before each promotion, to compare with.",
+)
 @click.option("--repository", type=_PATH, default=ROOT / "model_repository")
 @click.option("--shop", type=_PATH, default=ROOT / "var" / "shop")
 @click.option("--json", "json_path", type=_PATH, help="Where the results go as JSON.")
@@ -83,7 +89,7 @@ def _table(drill: Drill) -> Table:
     for name, value in (
         ("promotions, rollbacks", f"{len(drill.promotions_s)}, {len(drill.rollbacks_s)}"),
         ("requests", str(verdict.requests)),
-        ("arrivals, peak", f"{drill.rate_per_s:.0f}/s, {drill.peak_per_s:.0f}/s"),
+        (f"arrivals at {drill.share:.0%} of the peak, of", _spread(drill.peaks_per_s, 1.0)),
         ("failed", str(sum(verdict.errors.values()))),
         ("degraded", str(verdict.degraded)),
         ("mixed turns", str(verdict.mixed)),

@@ -9,6 +9,8 @@ from loadtest.bench.load import Answer
 
 # A switch touches the second around it: replicas follow within a quarter of one.
 SWITCH_S = 0.5
+# Seconds from ... until, Unix time.
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,55 +46,53 @@ class Verdict:
     mixed: int
     # Answers by a version that was not live any more, later than `SWITCH_S` after the switch.
     late: int
+    # While nothing was loaded, switched or unloaded: before each promotion.
     quiet: Part
-    # Between the switches, while versions are loaded and unloaded.
+    # Outside of the switch seconds, while versions are loaded, held and unloaded.
     between: Part
     during: Part
 
     @property
     def p99_ratio(self) -> float:
-        """p99 outside of the switch seconds against the quiet time before."""
+        """p99 outside of the switch seconds against the quiet times between the rounds."""
         return self.between.p99_ms / self.quiet.p99_ms
 
 
 def judge(
-    quiet: Sequence[Answer],
-    drilled: Sequence[Answer],
+    answers: Sequence[Answer],
     switches: Sequence[Switch],
+    quiet: Sequence[Span],
     errors: dict[str, int],
     model: str,
 ) -> Verdict:
     """Judges a drill.
 
     Args:
-        quiet: answers before the first switch, at the same rate.
-        drilled: answers from the first load on.
+        answers: of the whole drill, under the same load.
         switches: in the order of time.
-        errors: by gRPC status, of both times.
+        quiet: spans in which no version was loaded, switched or unloaded.
+        errors: by gRPC status.
         model: whose versions were switched.
     """
-    times = np.array([answer.at_s for answer in drilled])
-    moments = np.array([switch.at_s for switch in switches])
-    near = (
-        (np.abs(times[:, None] - moments[None, :]) <= SWITCH_S).any(axis=1)
-        if len(moments)
-        else np.zeros(len(times), bool)
-    )
-    everything = [*quiet, *drilled]
+    parts: dict[str, list[Answer]] = {"quiet": [], "between switches": [], "switch seconds": []}
+    for answer in answers:
+        if any(abs(answer.at_s - switch.at_s) <= SWITCH_S for switch in switches):
+            parts["switch seconds"].append(answer)
+        elif any(start_s <= answer.at_s < end_s for start_s, end_s in quiet):
+            parts["quiet"].append(answer)
+        else:
+            parts["between switches"].append(answer)
+    calm, between, during = (_part(name, found) for name, found in parts.items())
     return Verdict(
         switches=len(switches),
-        requests=len(everything) + sum(errors.values()),
+        requests=len(answers) + sum(errors.values()),
         errors=dict(errors),
-        degraded=sum(answer.degraded for answer in everything),
-        mixed=sum(_is_mixed(answer) for answer in everything),
-        late=sum(_is_late(answer, switches, model) for answer in drilled),
-        quiet=_part("quiet", quiet),
-        between=_part(
-            "between switches", [a for a, close in zip(drilled, near, strict=True) if not close]
-        ),
-        during=_part(
-            "switch seconds", [a for a, close in zip(drilled, near, strict=True) if close]
-        ),
+        degraded=sum(answer.degraded for answer in answers),
+        mixed=sum(_is_mixed(answer) for answer in answers),
+        late=sum(_is_late(answer, switches, model) for answer in answers),
+        quiet=calm,
+        between=between,
+        during=during,
     )
 
 

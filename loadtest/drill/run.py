@@ -13,7 +13,7 @@ import numpy as np
 from loadtest.bench import workloads
 from loadtest.bench.load import Answer, Load, LoadGenerator, Outcome, load_generator
 from loadtest.bench.texts import make_texts
-from loadtest.drill.judge import Switch, Verdict, judge
+from loadtest.drill.judge import Span, Switch, Verdict, judge
 from serving.cli.local_stack import local_stack
 from serving.client import CommerceClient
 from serving.errors import StartupError
@@ -24,7 +24,7 @@ from serving.stores.shop_reading import read_shop
 MODEL = "understanding"
 _TOKEN = uuid.uuid4().hex
 _IN_FLIGHT = 32
-_PEAK_S = 4.0
+_PEAK_S = 3.0
 # Of load while versions change, one after the other without a pause.
 _WINDOW_S = 5.0
 _WARM_UP_S = 2.0
@@ -44,8 +44,9 @@ class Options:
     rounds: int = 20
     # Of the peak.
     share: float = 0.7
-    quiet_s: float = 20.0
-    # After each switch.
+    # Before each promotion, to compare with.
+    quiet_s: float = 5.0
+    # After each switch, and before the quiet time.
     settle_s: float = 2.0
 
 
@@ -54,8 +55,9 @@ class Drill:
     """What was done, and what came of it."""
 
     versions: tuple[int, int]
-    peak_per_s: float
-    rate_per_s: float
+    share: float
+    # Requests a second in a closed loop, before each round.
+    peaks_per_s: tuple[float, ...]
     switches: tuple[Switch, ...]
     # Seconds from asking for a promotion until it was live, loading included.
     promotions_s: tuple[float, ...]
@@ -89,52 +91,71 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
         # Only now: at its first start, a stack makes the newest version live.
         _publish_again(repository, old, new)
         load = _load(stack.address, options)
-        peak = generator.run(replace(load, seconds=_PEAK_S), _nothing)
-        peak_per_s = peak.requests / peak.seconds
-        rate = options.share * peak_per_s
-        say(f"peak {peak_per_s:.0f} requests/s; arrivals at {rate:.0f}/s")
-        load = replace(load, rate=rate, first=peak.next, each=True)
-        quiet = generator.run(replace(load, seconds=options.quiet_s, run="quiet"), _nothing)
-        say(f"quiet: p50 {quiet.p50_ms:.1f} ms, p99 {quiet.p99_ms:.1f} ms")
-        switches: list[Switch] = []
-        promotions_s: list[float] = []
-        rollbacks_s: list[float] = []
-
-        def switch_back_and_forth() -> None:
-            with CommerceClient(stack.address, channels=1, token=_TOKEN) as client:
-                for number in range(1, options.rounds + 1):
-                    promotions_s.append(_promote(client, new, switches))
-                    time.sleep(options.settle_s)
-                    rollbacks_s.append(_roll_back(client, old, switches))
-                    time.sleep(options.settle_s)
-                    say(
-                        f"round {number}: live after {promotions_s[-1]:.1f} s, "
-                        f"back after {rollbacks_s[-1] * 1000:.0f} ms"
-                    )
-
-        drilled = _while(
-            switch_back_and_forth, generator, replace(load, first=quiet.next), switches
-        )
-    errors = dict(quiet.errors)
-    for outcome in drilled:
+        peaks: list[float] = []
+        outcomes: list[Outcome] = []
+        rounds = _Rounds(stack.address, old, new, options)
+        for number in range(1, options.rounds + 1):
+            # In each round: a share of what the machine does a minute later may be a different one.
+            peak = generator.run(replace(load, seconds=_PEAK_S, run=f"peak-{number}"), _nothing)
+            peaks.append(peak.requests / peak.seconds)
+            load = replace(load, first=peak.next)
+            arrivals = replace(load, rate=options.share * peaks[-1], each=True)
+            outcomes += _while(rounds.run, generator, arrivals, f"round-{number}")
+            load = replace(load, first=outcomes[-1].next)
+            say(
+                f"round {number}: arrivals at {arrivals.rate:.0f}/s of {peaks[-1]:.0f}/s, "
+                f"live after {rounds.promotions_s[-1]:.1f} s, "
+                f"back after {rounds.rollbacks_s[-1] * 1000:.0f} ms"
+            )
+    errors: dict[str, int] = {}
+    for outcome in outcomes:
         for status, count in outcome.errors.items():
             errors[status] = errors.get(status, 0) + count
         if outcome.refused:
             errors["RESOURCE_EXHAUSTED"] = errors.get("RESOURCE_EXHAUSTED", 0) + outcome.refused
-    answers: list[Answer] = [answer for outcome in drilled for answer in outcome.answers]
+    answers: list[Answer] = [answer for outcome in outcomes for answer in outcome.answers]
     return Drill(
         versions=(old, new),
-        peak_per_s=peak_per_s,
-        rate_per_s=rate,
-        switches=tuple(switches),
-        promotions_s=tuple(promotions_s),
-        rollbacks_s=tuple(rollbacks_s),
-        verdict=judge(quiet.answers, answers, switches, errors, MODEL),
+        share=options.share,
+        peaks_per_s=tuple(peaks),
+        switches=tuple(rounds.switches),
+        promotions_s=tuple(rounds.promotions_s),
+        rollbacks_s=tuple(rounds.rollbacks_s),
+        verdict=judge(answers, rounds.switches, rounds.quiet, errors, MODEL),
     )
 
 
+class _Rounds:
+    """Promotes and rolls back, and keeps what it took. `run` is called from a thread."""
+
+    def __init__(self, address: str, old: int, new: int, options: Options) -> None:
+        self._address = address
+        self._old = old
+        self._new = new
+        self._options = options
+        self.switches: list[Switch] = []
+        self.quiet: list[Span] = []
+        self.promotions_s: list[float] = []
+        self.rollbacks_s: list[float] = []
+
+    def run(self) -> None:
+        """One round under load."""
+        options = self._options
+        with CommerceClient(self._address, channels=1, token=_TOKEN) as client:
+            time.sleep(options.settle_s)
+            began_s = time.time()
+            time.sleep(options.quiet_s)
+            self.quiet.append((began_s, time.time()))
+            self.promotions_s.append(_promote(client, self._new, self.switches))
+            time.sleep(options.settle_s)
+            self.rollbacks_s.append(_roll_back(client, self._old, self.switches))
+            time.sleep(options.settle_s)
+            # The next promotion loads it as this one did.
+            _wait_until_unloaded(client, self._new)
+
+
 def _while(
-    work: Callable[[], None], generator: LoadGenerator, load: Load, switches: list[Switch]
+    work: Callable[[], None], generator: LoadGenerator, load: Load, run: str
 ) -> list[Outcome]:
     """Loads for as long as `work` takes, in windows of some seconds without a pause between."""
     failed: list[BaseException] = []
@@ -149,13 +170,24 @@ def _while(
     thread.start()
     outcomes = []
     while thread.is_alive():
-        load = replace(load, seconds=_WINDOW_S, warm_up_s=0.2, run=f"drill-{len(outcomes)}")
+        load = replace(load, seconds=_WINDOW_S, warm_up_s=0.2, run=f"{run}-{len(outcomes)}")
         outcomes.append(generator.run(load, _nothing))
         load = replace(load, first=outcomes[-1].next)
     thread.join()
     if failed:
         raise failed[0]
     return outcomes
+
+
+def _wait_until_unloaded(client: CommerceClient, version: int) -> None:
+    give_up_s = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        shown = client.show_model(MODEL, deadline_ms=_DEADLINE_MS)
+        if not any(one.ready_host_ids for one in shown.versions if one.version == version):
+            return
+        if time.monotonic() > give_up_s:
+            raise StartupError(f"version {version}: not unloaded in time")
+        time.sleep(0.1)
 
 
 def _promote(client: CommerceClient, version: int, switches: list[Switch]) -> float:

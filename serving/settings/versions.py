@@ -54,4 +54,6 @@ class VersionSettings(Section):
     gates: tuple[Gate, ...] = (Gate.PARITY, Gate.QUALITY, Gate.LATENCY)
     """Gates that a version must have passed before it is promoted. `replay` needs recorded
     requests."""
+    shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the time in which a process asks a shadow: after a call of 5 ms it rests for 45 ms."""
     rollout: RolloutSettings = RolloutSettings()

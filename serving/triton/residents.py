@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from serving.errors import StartupError, StoreUnavailable
 from serving.models.repository import ModelRepository
+from serving.models.verification import VerifiedModels
 from serving.models.version import ModelVersion
 from serving.settings import TritonSettings
 from serving.triton.control import LoadRefused
 from serving.triton.memory import free_bytes, memory_of, shortage
 from serving.triton.served import ServedRepository, served_name
 from serving.triton.server import Server
-from serving.triton.verification import VerifiedModels
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from functools import partial
 from serving.errors import FailedPrecondition, InvalidRequest, NotFound, StartupError
 from serving.models.manifest import ModelManifest
 from serving.models.repository import ModelRepository
+from serving.models.verification import VerifiedModels
 from serving.models.version import ModelVersion
 from serving.rollout.conductor import RolloutJudge
 from serving.rollout.record import Rollout
@@ -130,6 +131,7 @@ class ModelAdmin:
         self.store = store
         self.readiness = readiness
         self._models = models
+        self._verified = VerifiedModels(models)
         self._names = tuple(names)
         self.judge = judge
         self._gates = tuple(gates)
@@ -262,7 +264,7 @@ class ModelAdmin:
         if version not in self._models.versions(model):
             raise FailedPrecondition(f"{model}: version {version} is not published")
         try:
-            self._models.version(model, version).verify()
+            self._verified.verify(ModelVersion(model, version))
         except StartupError as error:
             raise FailedPrecondition(error.message) from error
 

@@ -1,18 +1,22 @@
 """Shadow calls: what a candidate would have said, asked behind the real answer and thrown away.
 
     real step ─▶ answer ─▶ its caller
-                   └─▶ queue (short) ─▶ one call at a time ─▶ candidate ─▶ compared, counted
+                   └─▶ queue (short) ─▶ one call, then a rest ─▶ candidate ─▶ compared, counted
 
 A shadow never delays, fails or charges a real call: it begins when the answer is there, waits in a
 queue of its own, has a deadline and a report of its own, and steps back while real calls wait for a
 place at the hosts. What finds the queue full is dropped and counted.
+
+Real calls share the cores with it. So shadows take a share of the time: after each there is a rest
+in proportion to it, and the more the cores have to do, the longer a call takes and the fewer there
+are.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -67,17 +71,28 @@ class Shadows:
     """The shadow calls of one process; belongs to its event loop."""
 
     def __init__(
-        self, is_busy: Callable[[], bool], tell: Tell, max_waiting: int = MAX_WAITING
+        self,
+        is_busy: Callable[[], bool],
+        tell: Tell,
+        *,
+        share: float,
+        max_waiting: int = MAX_WAITING,
+        rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Asks nothing before `start`.
 
         Args:
             is_busy: whether real calls wait for a place now.
             tell: is told what came of each call.
+            share: of the time that calls may take, above 0 and at most 1.
             max_waiting: offers that may wait; further ones are dropped.
+            rest: waits for some seconds.
         """
         self._is_busy = is_busy
         self._tell = tell
+        # Seconds of rest for a second of calls.
+        self._rest_ratio = (1.0 - share) / share
+        self._rest = rest
         self._max_waiting = max_waiting
         self._waiting: deque[_Offer] = deque()
         self._news = asyncio.Event()
@@ -154,6 +169,7 @@ class Shadows:
                 stats.candidate_ms += candidate_ms
                 stats.live_ms += offer.live_ms
             self._tell(offer.model, offer.version, agreed, candidate_ms, offer.live_ms)
+            await self._rest(candidate_ms / 1000.0 * self._rest_ratio)
 
     async def _ask(self, offer: _Offer) -> bool:
         context = RequestContext(

@@ -26,22 +26,27 @@ SWITCHES = (
 )
 
 
+QUIET = ((80.0, 100.0), (130.0, 140.0))
+
+
 def test_a_clean_drill_has_nothing_to_complain_of() -> None:
     drilled = [*answers(100, 10, 3), *answers(110.2, 9.6, 4), *answers(120.2, 9.8, 3)]
-    verdict = judge(answers(80, 20, 3), drilled, SWITCHES, {}, MODEL)
+    before, after = answers(80, 20, 3), answers(130, 10, 3)
+    verdict = judge([*before, *drilled, *after], SWITCHES, QUIET, {}, MODEL)
     assert (verdict.switches, verdict.mixed, verdict.late, verdict.degraded) == (2, 0, 0, 0)
-    assert verdict.requests == 200 + len(drilled)
+    assert verdict.requests == 300 + len(drilled)
     assert verdict.p99_ratio == pytest.approx(1.0)
-    assert verdict.quiet.answers == 200
+    assert verdict.quiet.answers == 300
     assert verdict.between.answers + verdict.during.answers == len(drilled)
 
 
 def test_slow_answers_count_where_they_fall() -> None:
     slow = [*answers(100, 9, 3), *answers(109.6, 0.8, 3, 90.0), *answers(111, 8, 4)]
-    verdict = judge(answers(80, 20, 3), slow, SWITCHES[:1], {}, MODEL)
+    verdict = judge([*answers(80, 20, 3), *slow], SWITCHES[:1], QUIET, {}, MODEL)
     assert verdict.during.p99_ms == pytest.approx(90.0)
     assert verdict.p99_ratio == pytest.approx(1.0)
-    verdict = judge(answers(80, 20, 3), answers(100, 8, 3, 25.0), SWITCHES[:1], {}, MODEL)
+    slow = answers(100, 8, 3, 25.0)
+    verdict = judge([*answers(80, 20, 3), *slow], SWITCHES[:1], QUIET, {}, MODEL)
     assert verdict.p99_ratio == pytest.approx(2.5)
 
 
@@ -62,12 +67,12 @@ def test_a_version_that_is_not_live_any_more_must_not_answer(
     at_s: float, version: int, late: int
 ) -> None:
     one: Sequence[Answer] = [Answer(at_s, 1.0, ((MODEL, version, "live"),), False)]
-    assert judge(answers(80, 1, 3), one, SWITCHES, {}, MODEL).late == late
+    assert judge([*answers(80, 1, 3), *one], SWITCHES, QUIET, {}, MODEL).late == late
 
 
 def test_errors_degraded_and_mixed_answers_are_counted() -> None:
     mixed = Answer(101.0, 1.0, ((MODEL, 3, "live"), (MODEL, 4, "live")), True)
-    verdict = judge(answers(80, 1, 3), [mixed], SWITCHES, {"UNAVAILABLE": 2}, MODEL)
+    verdict = judge([*answers(80, 1, 3), mixed], SWITCHES, QUIET, {"UNAVAILABLE": 2}, MODEL)
     assert (verdict.mixed, verdict.degraded) == (1, 1)
     assert verdict.errors == {"UNAVAILABLE": 2}
     assert verdict.requests == 10 + 1 + 2

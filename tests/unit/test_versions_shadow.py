@@ -52,7 +52,12 @@ class Bench:
         self.busy = False
         # What was told: agreed, and whether times were told with it.
         self.told: list[tuple[bool | None, bool]] = []
-        self.shadows = Shadows(lambda: self.busy, self.tell, max_waiting=3)
+        self.rests_s: list[float] = []
+        self.rested = asyncio.Event()
+        self.rested.set()
+        self.shadows = Shadows(
+            lambda: self.busy, self.tell, share=0.2, max_waiting=3, rest=self.rest
+        )
         self.router = Router(lambda _: True)
         self.router.follow({MODEL: Lineup(model=MODEL, live=1, candidate=2)})
         self.live, self.candidate = Answering("yes"), Answering("yes")
@@ -65,6 +70,10 @@ class Bench:
     ) -> None:
         assert (model, version) == SHADOW
         self.told.append((agreed, candidate_ms > 0.0 and live_ms > 0.0))
+
+    async def rest(self, seconds: float) -> None:
+        self.rests_s.append(seconds)
+        await self.rested.wait()
 
     async def ask(self, text: str = "a", **more: Any) -> str:
         context = RequestContext(deadline=Deadline.after_ms(5000), customer="alice", **more)
@@ -135,6 +144,21 @@ async def test_while_real_calls_wait_no_shadow_is_asked(bench: Bench) -> None:
     assert await bench.ask() == "yes a"
     assert bench.stats().dropped == 1
     assert bench.candidate.contexts == []
+
+
+async def test_after_each_call_it_rests_in_proportion(bench: Bench) -> None:
+    bench.rested.clear()
+    await bench.ask()
+    await until(lambda: len(bench.rests_s) == 1)
+    # A fifth of the time: four times as long as the call itself.
+    assert bench.rests_s[0] == pytest.approx(bench.stats().candidate_ms / 1000.0 * 4.0)
+    for _ in range(10):
+        await bench.ask()
+    # Meanwhile nobody is asked, and what does not fit is dropped.
+    assert len(bench.candidate.contexts) == 1
+    assert bench.stats().dropped == 7
+    bench.rested.set()
+    await until(lambda: len(bench.candidate.contexts) == 4)
 
 
 async def test_a_failed_answer_has_no_shadow(bench: Bench) -> None:

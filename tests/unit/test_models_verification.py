@@ -6,8 +6,8 @@ import pytest
 from serving.errors import StartupError
 from serving.models.manifest import ArtifactRecord, sha256_of
 from serving.models.repository import ModelRepository
+from serving.models.verification import VerifiedModels
 from serving.models.version import ModelVersion
-from serving.triton.verification import VerifiedModels
 from tests.tiny_models import manifest
 
 

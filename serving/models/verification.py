@@ -13,8 +13,8 @@ _Signature = tuple[tuple[str, int, int, int], ...]
 class VerifiedModels:
     """Compares a model's files before they are served.
 
-    Reading hundreds of megabytes would be most of a restart, so that a version whose files are
-    still the ones that were compared is not read again.
+    Reading hundreds of megabytes would be most of a restart or a promotion, so that a version whose
+    files are still the ones that were compared is not read again.
     """
 
     def __init__(self, models: ModelRepository) -> None:
