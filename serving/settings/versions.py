@@ -55,5 +55,5 @@ class VersionSettings(Section):
     """Gates that a version must have passed before it is promoted. `replay` needs recorded
     requests."""
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Share of the time in which a process asks a shadow: after a call of 5 ms it rests for 45 ms."""
+    """Share of the time that a process may take for shadow calls: after 5 ms it rests for 45 ms."""
     rollout: RolloutSettings = RolloutSettings()
