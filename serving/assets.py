@@ -6,12 +6,13 @@ Each is checked against what the steps rely on: a mismatch shows before a versio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import StartupError
 from serving.features import DecisionFeatures
-from serving.models.manifest import ModelManifest
+from serving.models.manifest import ModelManifest, sha256_of
 from serving.models.repository import PublishedVersion
 from serving.models.tokenizer import Tokenizer
 from serving.steps.understand import UnderstandingLabels
@@ -214,12 +215,26 @@ def _decision_means(version: PublishedVersion) -> tuple[float, ...]:
     return features.means
 
 
+# By digest of the file and longest length. A version that was trained anew most often has the
+# tokenizer of the one before: parsing it again would stop the interpreter for 20 ms while the
+# process serves, and the words that came before would have to be learned again.
+_open_tokenizers: WeakValueDictionary[tuple[str, int], Tokenizer] = WeakValueDictionary()
+
+
 def _tokenizer(version: PublishedVersion, max_length: int) -> Tokenizer:
     path = version.asset_path("tokenizer.json")
     try:
-        return Tokenizer.from_file(path, max_length)
-    except StartupError as error:
-        raise StartupError(f"{version.folder}: {error.message}") from error
+        key = (sha256_of(path), max_length)
+    except OSError as error:
+        raise StartupError(f"{path}: cannot be read: {error.strerror or error}") from error
+    tokenizer = _open_tokenizers.get(key)
+    if tokenizer is None:
+        try:
+            tokenizer = Tokenizer.from_file(path, max_length)
+        except StartupError as error:
+            raise StartupError(f"{version.folder}: {error.message}") from error
+        _open_tokenizers[key] = tokenizer
+    return tokenizer
 
 
 def _read(kind: type[Parsed], version: PublishedVersion, name: str) -> Parsed:

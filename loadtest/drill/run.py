@@ -30,6 +30,8 @@ _WINDOW_S = 5.0
 _WARM_UP_S = 2.0
 _DEADLINE_MS = 10_000.0
 _READY_TIMEOUT_S = 120.0
+# Between two looks at how far a version is.
+_LOOK_S = 0.5
 _TEXTS = 4096
 _CUSTOMERS = 500
 
@@ -187,7 +189,7 @@ def _wait_until_unloaded(client: CommerceClient, version: int) -> None:
             return
         if time.monotonic() > give_up_s:
             raise StartupError(f"version {version}: not unloaded in time")
-        time.sleep(0.1)
+        time.sleep(_LOOK_S)
 
 
 def _promote(client: CommerceClient, version: int, switches: list[Switch]) -> float:
@@ -204,7 +206,7 @@ def _promote(client: CommerceClient, version: int, switches: list[Switch]) -> fl
             break
         if time.monotonic() > give_up_s:
             raise StartupError(f"version {version}: not ready in time")
-        time.sleep(0.1)
+        time.sleep(_LOOK_S)
     _step(client, "promote", version)
     switches.append(Switch(at_s=time.time(), action="promote", version=version))
     return time.monotonic() - began_s

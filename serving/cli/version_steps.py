@@ -12,7 +12,8 @@ from serving.errors import Conflict, FailedPrecondition
 from serving.protos import commerce_pb2 as pb
 from serving.versions.lineup import MAX_TEXT
 
-_LOOK_PERIOD_S = 0.2
+# A look costs the replica that answers it two milliseconds.
+_LOOK_PERIOD_S = 0.5
 _INTERRUPTED = 130
 # Stages in which hosts have a version loaded.
 _RESIDENT = frozenset({"shadow", "canary", "live", "previous"})

@@ -20,13 +20,11 @@ class StubWatch:
 
     def look(self) -> None:
         """Finds the children; to be called after every load."""
-        self._models.clear()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self._server_pid).children():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    model = self._model_of(child.cmdline())
-                    if model:
-                        self._models[child.pid] = model
+        self._models = self._children()
+
+    def started(self, model: str) -> list[int]:
+        """Process ids of a model's stubs as of now, those of a load under way among them."""
+        return [pid for pid, name in self._children().items() if name == model]
 
     def processes(self, model: str) -> list[int]:
         """Process ids of a model's stubs, as of the last `look`."""
@@ -48,6 +46,17 @@ class StubWatch:
                 pass
             del self._models[pid]
         return lost
+
+    def _children(self) -> dict[int, str]:
+        """Model by process id."""
+        models = {}
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self._server_pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    model = self._model_of(child.cmdline())
+                    if model:
+                        models[child.pid] = model
+        return models
 
     def _model_of(self, command_line: list[str]) -> str:
         """The model that a stub was started for; the path of its file is the first argument."""

@@ -22,6 +22,7 @@ from serving.errors import StartupError
 from serving.features import DecisionFeatures
 from serving.models.manifest import TensorSpec
 from serving.models.repository import ModelRepository
+from serving.models.tokenizer import Tokenizer
 from tests.fakes.models import LEXICON
 from tests.fakes.tokens import small_tokenizer
 from tests.fakes.world import manifest
@@ -91,6 +92,21 @@ def test_what_each_model_needs_is_read(root: Path) -> None:
     assert ranker.product_vocabulary == ("p1",)
     assert isinstance(decision, DecisionAssets)
     assert decision.means[0] == 0.5
+
+
+def test_versions_with_the_same_tokenizer_share_it(root: Path) -> None:
+    def tokenizer() -> Tokenizer:
+        assets = load_assets(ModelRepository(root).version("understanding", 2))
+        assert isinstance(assets, UnderstandingAssets)
+        return assets.tokenizer
+
+    first = tokenizer()
+    assert tokenizer() is first
+    write(root, "understanding", "labels.json", {**LABELS, "max_length": 32})
+    shorter = tokenizer()
+    assert shorter is not first
+    small_tokenizer((*LEXICON, "other")).save(str(root / "understanding" / "2" / "tokenizer.json"))
+    assert tokenizer() is not shorter
 
 
 def test_a_model_that_no_step_uses_is_refused(tmp_path: Path) -> None:
