@@ -89,7 +89,8 @@ def _table(drill: Drill) -> Table:
     for name, value in (
         ("promotions, rollbacks", f"{len(drill.promotions_s)}, {len(drill.rollbacks_s)}"),
         ("requests", str(verdict.requests)),
-        (f"arrivals at {drill.share:.0%} of the peak, of", _spread(drill.peaks_per_s, 1.0)),
+        ("peak, requests/s", _spread(drill.peaks_per_s, 1.0)),
+        (f"arrivals at {drill.share:.0%} of it", _spread(drill.rates_per_s, 1.0)),
         ("failed", str(sum(verdict.errors.values()))),
         ("degraded", str(verdict.degraded)),
         ("mixed turns", str(verdict.mixed)),
