@@ -40,7 +40,8 @@ unit: $(INSTALLED) ## the fast tests: no Ray, no Triton
 
 test: check ## everything: lint, types, unit, contract and integration tests
 	$(BIN)/pytest tests/unit -n auto
-	$(BIN)/pytest tests/contract tests/integration -m "not long" --durations=15
+	$(BIN)/pytest tests/integration -m "untimed and not long" -n 2 --dist loadfile --durations=5
+	$(BIN)/pytest tests/contract tests/integration -m "not untimed and not long" --durations=15
 
 test-long: $(INSTALLED) ## tests of long commands whose parts `test` covers
 	$(BIN)/pytest tests/integration -m long

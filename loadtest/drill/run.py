@@ -1,7 +1,6 @@
 """Runs a drill: a stack, a load at a share of its peak, and switches back and forth."""
 
 import shutil
-import statistics
 import threading
 import time
 import uuid
@@ -62,7 +61,7 @@ class Drill:
     share: float
     # Requests a second in a closed loop, before each round.
     peaks_per_s: tuple[float, ...]
-    # Arrivals in each round: `share` of the median of the last peaks.
+    # Arrivals in each round: `share` of the lowest of the last peaks.
     rates_per_s: tuple[float, ...]
     switches: tuple[Switch, ...]
     # Seconds from asking for a promotion until it was live, loading included.
@@ -102,11 +101,11 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
         outcomes: list[Outcome] = []
         rounds = _Rounds(stack.address, old, new, options)
         for number in range(1, options.rounds + 1):
-            # In each round, as the machine's speed moves; but one fast moment is not its speed.
+            # In each round, as the machine's speed moves; and one fast moment is not its speed.
             peak = generator.run(replace(load, seconds=_PEAK_S, run=f"peak-{number}"), _nothing)
             peaks.append(peak.requests / peak.seconds)
             load = replace(load, first=peak.next)
-            rates.append(options.share * statistics.median(peaks[-_PEAKS:]))
+            rates.append(options.share * min(peaks[-_PEAKS:]))
             arrivals = replace(load, rate=rates[-1], each=True)
             outcomes += _while(rounds.run, generator, arrivals, f"round-{number}")
             load = replace(load, first=outcomes[-1].next)

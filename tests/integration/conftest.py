@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from serving.cli.local_stack import LocalStack, local_stack
 from serving.client import CommerceClient
@@ -46,16 +47,20 @@ class BuiltModels:
 @pytest.fixture(scope="session")
 def models() -> BuiltModels:
     built = BuiltModels(BUILT / "model_repository", BUILT / "shop", BUILT / "checkpoints")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "serving.cli.main", "models", "build", "--profile", "quick"),
-            *("--repository", str(built.repository), "--shop", str(built.shop)),
-            *("--checkpoints", str(built.checkpoints)),
-        ],
-        cwd=ROOT,
-        check=True,
-        timeout=600,
-    )
+    BUILT.mkdir(parents=True, exist_ok=True)
+    # Tests in another process may be building them.
+    with FileLock(BUILT / "building.lock", timeout=600):
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "serving.cli.main"),
+                *("models", "build", "--profile", "quick"),
+                *("--repository", str(built.repository), "--shop", str(built.shop)),
+                *("--checkpoints", str(built.checkpoints)),
+            ],
+            cwd=ROOT,
+            check=True,
+            timeout=600,
+        )
     return built
 
 

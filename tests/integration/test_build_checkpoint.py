@@ -17,7 +17,7 @@ from model_build.train.understanding_model import UnderstandingModel
 from serving.errors import StartupError
 from tests.checkpoints import copy_beyond_int8
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 CONFIG = MiniLmConfig(
     hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2

@@ -22,7 +22,7 @@ from serving.types import EventKind, Product
 from tests.fakes.interactions import bought
 from tests.fakes.world import PRODUCTS, build_world, context, small_assets
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 
 @pytest.fixture(autouse=True)

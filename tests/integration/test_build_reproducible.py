@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.conftest import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 PUBLIC_DATA = ROOT.parent / "shared" / "data"
 

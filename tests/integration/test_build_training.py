@@ -32,7 +32,7 @@ from serving.models.repository import ModelRepository
 from serving.types import Action
 from tests.integration.conftest import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 ESCALATE = tuple(Action).index(Action.ESCALATE)
 

@@ -14,6 +14,7 @@ from serving.dialogue.intents import INTENTS
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 pytestmark = [
+    pytest.mark.untimed,
     pytest.mark.integration,
     pytest.mark.data,
     pytest.mark.skipif(not DATA.is_dir(), reason=f"the data sets are not at {DATA}"),

@@ -20,7 +20,7 @@ from tests.integration.conftest import BUILT, ROOT, BuiltModels
 from tests.mlflow_server import CannotInstall, MlflowServer, install
 from tests.small_versions import publish_decision
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 API = "/api/2.0/mlflow"
 
 

@@ -27,7 +27,7 @@ from serving.triton.shared_memory import new_prefix, remove_regions
 from tests.integration.conftest import BuiltModels
 from tests.waiting import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 
 @pytest.fixture(scope="module")

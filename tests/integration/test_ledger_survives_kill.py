@@ -17,7 +17,7 @@ from serving.ledger.writer import RETRY_S, Ledger, LedgerStats
 from tests.ledger_entries import MIB, entry, settings, trace_of
 from tests.small_disk import CannotMount, limited_disk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 ROOT = Path(__file__).parents[2]
 ENDLESS = 10**9

@@ -11,7 +11,7 @@ from serving.cli.demo_script import script_for
 from serving.models.repository import ModelRepository
 from tests.integration.conftest import ROOT, BuiltModels
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 PUBLIC_DATA = ROOT.parent / "shared" / "data"
 MODELS = ("candidates", "decision", "encoder", "ranker", "understanding")

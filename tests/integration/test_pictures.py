@@ -11,7 +11,7 @@ from serving.cli.main import cartwright
 from tests.fakes.scaling import two_minutes
 from tests.fakes.tuning import SimulatedHost, run_sweep, sweep_options
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 PNG = b"\x89PNG"
 

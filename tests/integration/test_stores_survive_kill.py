@@ -25,7 +25,7 @@ from serving.stores.sqlite_stores import open_stores
 from tests.small_disk import CannotMount, limited_disk
 from tests.store_writer import ENCODER, EVENTS_A_BATCH, article, batch, write_one
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 ROOT = Path(__file__).parents[2]
 
