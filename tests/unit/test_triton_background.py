@@ -16,29 +16,37 @@ from tests.waiting import until
 PATIENT_S = 60.0
 
 
+class Started:
+    """The processes that a test has started; each has two threads that sleep."""
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> int:
+        code = (
+            "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
+            "print(flush=True); time.sleep(600)"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        self._processes.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process.pid
+
+    def __call__(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
+    def end(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.communicate(timeout=10)
+
+
 @pytest.fixture
-def started() -> Iterator[list[int]]:
-    """Process ids of those that a test starts with `start`."""
-    pids: list[int] = []
-    yield pids
-    for pid in pids:
-        process = psutil.Process(pid)
-        process.kill()
-        process.wait(10)
-
-
-def start(started: list[int]) -> int:
-    """A process with two threads that sleep."""
-    code = (
-        "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
-        "print(flush=True); time.sleep(600)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.close()
-    started.append(process.pid)
-    return process.pid
+def started() -> Iterator[Started]:
+    made = Started()
+    yield made
+    made.end()
 
 
 def policies(pid: int) -> set[int]:
@@ -48,36 +56,36 @@ def policies(pid: int) -> set[int]:
 
 
 @pytest.mark.skipif(not may_return(), reason="without CAP_SYS_NICE or RLIMIT_NICE of 20")
-async def test_what_starts_within_the_block_waits_until_its_end(started: list[int]) -> None:
-    async with in_background(lambda: started, PATIENT_S):
-        first = start(started)
+async def test_what_starts_within_the_block_waits_until_its_end(started: Started) -> None:
+    async with in_background(started, PATIENT_S):
+        first = started.start()
         await until(lambda: policies(first) == {os.SCHED_IDLE})
-        second = start(started)
+        second = started.start()
         await until(lambda: policies(second) == {os.SCHED_IDLE})
     assert policies(first) | policies(second) == {os.SCHED_OTHER}
 
 
 @pytest.mark.skipif(not may_return(), reason="without CAP_SYS_NICE or RLIMIT_NICE of 20")
-async def test_an_error_ends_the_waiting_too(started: list[int]) -> None:
-    pid = start(started)
+async def test_an_error_ends_the_waiting_too(started: Started) -> None:
+    pid = started.start()
     with pytest.raises(RuntimeError, match="no such operator"):
-        async with in_background(lambda: started, PATIENT_S):
+        async with in_background(started, PATIENT_S):
             await until(lambda: policies(pid) == {os.SCHED_IDLE})
             raise RuntimeError("no such operator")
     assert policies(pid) == {os.SCHED_OTHER}
 
 
 @pytest.mark.skipif(not may_return(), reason="without CAP_SYS_NICE or RLIMIT_NICE of 20")
-async def test_nothing_waits_for_ever(started: list[int], caplog: pytest.LogCaptureFixture) -> None:
-    pid = start(started)
-    async with in_background(lambda: started, 0.2):
+async def test_nothing_waits_for_ever(started: Started, caplog: pytest.LogCaptureFixture) -> None:
+    pid = started.start()
+    async with in_background(started, 0.2):
         await until(lambda: policies(pid) == {os.SCHED_IDLE})
         await until(lambda: policies(pid) == {os.SCHED_OTHER})
         assert "not loaded after 0.2 s" in caplog.text
 
 
-async def test_one_that_has_ended_is_left_alone(started: list[int]) -> None:
-    pid = start(started)
+async def test_one_that_has_ended_is_left_alone(started: Started) -> None:
+    pid = started.start()
     asked = 0
 
     def with_one_that_ended() -> list[int]:
