@@ -54,6 +54,6 @@ class VersionSettings(Section):
     gates: tuple[Gate, ...] = (Gate.PARITY, Gate.QUALITY, Gate.LATENCY)
     """Gates that a version must have passed before it is promoted. `replay` needs recorded
     requests."""
-    shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Share of the time that a process may take for shadow calls: after 5 ms it rests for 45 ms."""
+    shadow_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the time that a process may take for shadow calls: after 5 ms it rests for 15 ms."""
     rollout: RolloutSettings = RolloutSettings()

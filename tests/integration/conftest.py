@@ -117,6 +117,8 @@ def promotable(
         "CARTWRIGHT_VERSIONS__ROLLOUT__MIN_STAGE_S": "3",
         "CARTWRIGHT_VERSIONS__ROLLOUT__FAILURES": "0.05",
         "CARTWRIGHT_VERSIONS__ROLLOUT__LATE": "0.1",
+        # One after the other without a rest: a rollout would wait for a quarter of them.
+        "CARTWRIGHT_VERSIONS__SHADOW_SHARE": "1",
         "CARTWRIGHT_STORES__FOLDER": str(folder / "state"),
         "CARTWRIGHT_TRITON__LOG_FOLDER": str(folder / "log"),
         "CARTWRIGHT_SERVER__RUN_FILE": str(run_file),

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 
 MODEL = "understanding"
 # A machine that others keep busy must not decide: what is slow here is many times as slow.
-LATENCY = ("--slower", "0.9", "--minutes", "0.5")
+LATENCY = ("--slower", "0.9", "--minutes", "0.25")
 
 
 @pytest.fixture(scope="module")
