@@ -1,10 +1,12 @@
 """Servers of the benchmark's own, each in a child process: `python loadtest/bench serve NAME`."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from serving.errors import StartupError
 from serving.settings import child_environment
 
 ROOT = Path(__file__).parents[2]
+_FOLDER = "BENCH_FOLDER"
 _SERVING_ON = re.compile(r"^serving on (\S+:\d+)$")
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 60.0
@@ -32,24 +35,26 @@ def starts_child(name: str, arguments: Sequence[str]) -> Start:
 
     @contextmanager
     def start(mark: str) -> Iterator[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent), "serve", name, *arguments],
-            cwd=ROOT,
-            env=child_environment({MARKER: mark}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        output = _Output(process)
-        try:
-            yield output.wait_for_address(name)
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_STOP_TIMEOUT_S)
-            process.kill()
-            process.wait()
-            output.close()
+        # Ours to remove: a child that Ray ends does not get to it.
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+            process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).parent), "serve", name, *arguments],
+                cwd=ROOT,
+                env=child_environment({MARKER: mark, _FOLDER: folder}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            output = _Output(process)
+            try:
+                yield output.wait_for_address(name)
+            finally:
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_STOP_TIMEOUT_S)
+                process.kill()
+                process.wait()
+                output.close()
 
     return start
 
@@ -84,6 +89,11 @@ class _Output:
         self._thread.join(timeout=_STOP_TIMEOUT_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def own_folder() -> Path:
+    """In a child: an empty folder of its own, which the parent removes; its path is short."""
+    return Path(os.environ[_FOLDER])
 
 
 def say_serving(address: str) -> None:

@@ -4,14 +4,12 @@ defaults  Ray Serve as it comes: its Python proxy, its logging, its access log
 echo      an empty application behind the same ingress as ours
 """
 
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtest.bench.children import on_stop, say_serving
+from loadtest.bench.children import on_stop, own_folder, say_serving
 from serving.runtime import LOOPBACK, free_port, ray_environment
 from serving.settings import Settings, export_environment
 
@@ -41,7 +39,7 @@ def serve_defaults(repository: Path) -> None:
         }
 
     with ExitStack() as cleanup:
-        _environment(cleanup, ha_proxy=False, throughput_optimized=False)
+        _environment(ha_proxy=False, throughput_optimized=False)
         _serve(cleanup, applications)
 
 
@@ -54,13 +52,11 @@ def serve_echo() -> None:
         return {ECHO_APPLICATION: application(Echo, "Echo", max_ongoing_requests=_MOST_IN_FLIGHT)}
 
     with ExitStack() as cleanup:
-        _environment(cleanup, ha_proxy=True, throughput_optimized=True)
+        _environment(ha_proxy=True, throughput_optimized=True)
         _serve(cleanup, applications)
 
 
-def _environment(cleanup: ExitStack, *, ha_proxy: bool, throughput_optimized: bool) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+def _environment(*, ha_proxy: bool, throughput_optimized: bool) -> None:
     settings = Settings()
     server = settings.server.model_copy(
         update={
@@ -73,7 +69,7 @@ def _environment(cleanup: ExitStack, *, ha_proxy: bool, throughput_optimized: bo
         }
     )
     settings = settings.model_copy(update={"server": server})
-    export_environment(ray_environment(settings, folder, ECHO_APPLICATION, free_port()))
+    export_environment(ray_environment(settings, own_folder(), ECHO_APPLICATION, free_port()))
 
 
 def _serve(cleanup: ExitStack, applications: Applications) -> None:
@@ -81,6 +77,8 @@ def _serve(cleanup: ExitStack, applications: Applications) -> None:
     from ray import serve
     from ray.serve.config import HTTPOptions, gRPCOptions
 
+    stop = threading.Event()
+    on_stop(stop.set)
     grpc_port = free_port()
     ray.init(
         include_dashboard=False,
@@ -97,8 +95,5 @@ def _serve(cleanup: ExitStack, applications: Applications) -> None:
     cleanup.callback(serve.shutdown)
     for name, application in applications().items():
         serve.run(application, name=name, route_prefix=f"/{name}")
-    stop = threading.Event()
-    # Not before: `ray.init` sets a handler of its own, which ends the process without a clean-up.
-    on_stop(stop.set)
     say_serving(f"{LOOPBACK}:{grpc_port}")
     stop.wait()
