@@ -49,6 +49,9 @@ async def in_background(
         watch.cancel()
         await asyncio.wait({watch})
         _schedule(put_back, os.SCHED_OTHER)
+        if not watch.cancelled() and (error := watch.exception()):
+            # A load does not fail for want of manners.
+            logger.error("a version was loaded at usual priority", exc_info=error)
 
 
 async def _keep_back(

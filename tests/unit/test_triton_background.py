@@ -100,6 +100,23 @@ async def test_one_that_has_ended_is_left_alone(started: Started) -> None:
     assert policies(pid) == {os.SCHED_OTHER}
 
 
+@pytest.mark.skipif(not may_return(), reason="without CAP_SYS_NICE or RLIMIT_NICE of 20")
+async def test_what_goes_wrong_with_it_is_told_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = asyncio.Event()
+
+    def failing() -> list[int]:
+        asked.set()
+        raise psutil.AccessDenied(1)
+
+    async with in_background(failing, PATIENT_S):
+        await asked.wait()
+        await asyncio.sleep(0)
+    assert "loaded at usual priority" in caplog.text
+    assert "AccessDenied" in caplog.text
+
+
 @pytest.mark.parametrize(("patience_s", "allowed"), [(0.0, True), (PATIENT_S, False)])
 async def test_without_patience_or_the_right_to_return_nothing_is_touched(
     monkeypatch: pytest.MonkeyPatch, patience_s: float, allowed: bool
