@@ -19,7 +19,7 @@ VARIANTS = {
     *("Ray Serve echo", "Ray Serve defaults", "plain grpc.aio"),
 }
 
-pytestmark = [pytest.mark.integration, pytest.mark.untimed]
+pytestmark = pytest.mark.integration
 
 
 @dataclass(frozen=True)

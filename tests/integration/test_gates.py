@@ -28,7 +28,7 @@ from tests.damaged_versions import (
 )
 from tests.integration.conftest import BuiltModels
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 MODEL = "understanding"
 # A machine that others keep busy must not decide: what is slow here is many times as slow.

@@ -27,7 +27,7 @@ from serving.triton.server import Server
 from tests.fakes.tuning import tuned_profile
 from tests.integration.conftest import ROOT, BuiltModels
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 MODEL = "decision"
 # Not what the spec says, so that a choice can be told from it.
