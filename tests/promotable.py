@@ -205,12 +205,12 @@ class Load:
                 self.answers.append(Told(time.monotonic(), number, version, arm, degraded))
 
 
-def wait(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    """Returns once the condition holds."""
+def wait(condition: Callable[[], bool], timeout_s: float = 60.0, *, period_s: float = 0.02) -> None:
+    """Returns once the condition holds, which is asked again after each period."""
     give_up_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < give_up_s, "not in time"
-        time.sleep(0.02)
+        time.sleep(period_s)
 
 
 def _in_one_line(text: str) -> str:

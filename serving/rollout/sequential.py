@@ -4,25 +4,14 @@ Whoever looks at a running experiment again and again and stops at the first bad
 more often than an ordinary test promises. The bounds here hold at all times at once: however often
 they are looked at, the chance that a share ever leaves its bounds is at most `1 - confidence`.
 
-Each share (of errors, of answers that come too late, of disagreements, of bad feedback) has bounds
-from the mixture martingale of Robbins ("Statistical methods related to the law of the iterated
-logarithm", 1970) with a uniform mixture: after s of n, a value p is excluded once
-
-    B(s + 1, n - s + 1) / (p^s (1 - p)^(n - s))  >=  1 / alpha        (B: the beta function)
-
-which is a martingale that starts at 1 if p is true, so that it ever comes so far with probability
-alpha at most (Ville's inequality). See Howard et al., "Time-uniform, nonparametric, nonasymptotic
-confidence sequences", 2021. What is asked of all measures of both arms shares one alpha
-(Bonferroni).
+What is asked of all measures of both arms shares one alpha (Bonferroni).
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-# Shares are found to this much.
-_PRECISION = 1e-7
+from serving.rollout.bounds import difference_bounds, share_bounds
 
 
 class Verdict(StrEnum):
@@ -63,6 +52,9 @@ class Measure:
     # None: the candidate is compared with the live version itself, whose share is nought.
     live: Count | None
     candidate: Count
+    # Whether both are counted of the same requests, each bad for one side at most; far fewer are
+    # needed then.
+    paired: bool = False
     # Whether the candidate is only accepted once this is known to be well; it is rejected for it
     # in any case.
     needed: bool = True
@@ -110,34 +102,6 @@ class Judgement:
         return "; ".join(finding.text for finding in decisive)
 
 
-def bounds(count: Count, alpha: float) -> tuple[float, float]:
-    """Bounds of a share that hold at every moment of the counting, with probability 1 - alpha.
-
-    Args:
-        count: what was seen so far.
-        alpha: chance of ever being wrong, above 0 and below 1.
-    """
-    good = count.of - count.bad
-    # ln B(s + 1, n - s + 1) + ln(1 / alpha) is what ln(p^s (1 - p)^(n - s)) must stay above.
-    least = (
-        math.lgamma(count.bad + 1) + math.lgamma(good + 1) - math.lgamma(count.of + 2)
-    ) + math.log(alpha)
-
-    def inside(share: float) -> bool:
-        value = 0.0
-        if count.bad:
-            value += count.bad * math.log(share) if share > 0 else -math.inf
-        if good:
-            value += good * math.log1p(-share) if share < 1 else -math.inf
-        return value > least
-
-    seen = count.bad / count.of if count.of else 0.5
-    return (
-        0.0 if inside(0.0) else _edge(inside, 0.0, seen),
-        1.0 if inside(1.0) else _edge(inside, 1.0, seen),
-    )
-
-
 def judge(measures: Sequence[Measure], alpha: float = 0.05) -> Judgement:
     """Judges a candidate by all its measures; may be asked again after every single answer.
 
@@ -163,38 +127,33 @@ def judge(measures: Sequence[Measure], alpha: float = 0.05) -> Judgement:
 
 
 def _judged(measure: Measure, alpha: float) -> Finding:
-    live = measure.live
-    if live is None:
-        live_low, live_high, low, high = 0.0, 0.0, *bounds(measure.candidate, alpha)
-    else:
-        # A share each: both sets of bounds hold at once.
-        live_low, live_high = bounds(live, alpha / 2)
-        low, high = bounds(measure.candidate, alpha / 2)
-    if low - live_high > measure.margin:
+    low, high = _bounds(measure, alpha)
+    if low > measure.margin:
         verdict = Verdict.REJECT
-    elif high - live_low <= measure.margin:
+    elif high <= measure.margin:
         verdict = Verdict.ACCEPT
     else:
         verdict = Verdict.GO_ON
     return Finding(
         measure=measure,
         verdict=verdict,
-        difference=_share(measure.candidate) - (0.0 if live is None else _share(live)),
-        low=low - live_high,
-        high=high - live_low,
+        difference=_share(measure.candidate) - _share(measure.live),
+        low=low,
+        high=high,
     )
 
 
-def _share(count: Count) -> float:
-    return count.bad / count.of if count.of else 0.0
+def _bounds(measure: Measure, alpha: float) -> tuple[float, float]:
+    live, candidate = measure.live, measure.candidate
+    if live is None:
+        return share_bounds(candidate.bad, candidate.of, alpha)
+    if measure.paired:
+        return difference_bounds(candidate.bad, live.bad, candidate.of, alpha)
+    # A share each: both sets of bounds hold at once.
+    live_low, live_high = share_bounds(live.bad, live.of, alpha / 2)
+    low, high = share_bounds(candidate.bad, candidate.of, alpha / 2)
+    return low - live_high, high - live_low
 
 
-def _edge(inside: Callable[[float], bool], out: float, within: float) -> float:
-    """Where `inside` changes between a share that is out and one that is within."""
-    while abs(out - within) > _PRECISION:
-        middle = (out + within) / 2.0
-        if inside(middle):
-            within = middle
-        else:
-            out = middle
-    return out
+def _share(count: Count | None) -> float:
+    return count.bad / count.of if count and count.of else 0.0

@@ -89,6 +89,7 @@ def _of_shadow(
             margin=_SLOWER,
             live=Count(bad=shadow.faster, of=shadow.answered),
             candidate=Count(bad=shadow.slower, of=shadow.answered),
+            paired=True,
             needed=needed,
         ),
     ]

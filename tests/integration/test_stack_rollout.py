@@ -30,6 +30,10 @@ BETWEEN = 16
 LONGEST_S = 10.0
 # What hosts may take to load a version on two busy cores.
 LOADING_S = 10.0
+# A stage waits for as many answers as the noise of the machine asks for.
+PATIENCE_S = 200.0
+# Between two looks at the stage; a client of its own each takes time from those who are measured.
+LOOK_S = 0.25
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +60,12 @@ def test_a_good_version_goes_live_although_the_command_is_killed(
     command = promotable.start("promote", MODEL, new, "--auto")
     wait(lambda: promotable.shown().HasField("rollout"))
     command.kill()
-    wait(is_canary(promotable, new))
+    wait(is_canary(promotable, new), PATIENCE_S, period_s=LOOK_S)
     shown = promotable.take("show", MODEL)
     assert "canary 50 %" in shown
     assert "failed or degraded" in shown
     assert visitors.versions_since(began_s) <= {old, new}
-    wait(lambda: promotable.live() == new, timeout_s=90.0)
+    wait(lambda: promotable.live() == new, PATIENCE_S, period_s=LOOK_S)
     live_s = time.monotonic()
     wait(lambda: visitors.versions_since(live_s + 1.0) == {new})
     visitors.assert_uninterrupted(began_s)
@@ -114,11 +118,11 @@ def test_one_that_turns_bad_as_a_canary_is_withdrawn_within_seconds(
 ) -> None:
     bad = publish(promotable, change)
     command = promotable.start("promote", MODEL, bad, "--auto")
-    wait(is_canary(promotable, bad))
+    wait(is_canary(promotable, bad), PATIENCE_S, period_s=LOOK_S)
     visitors.text = LONG
     turned_s = time.monotonic()
     try:
-        wait(lambda: promotable.status(bad).stage == "staged")
+        wait(lambda: promotable.status(bad).stage == "staged", period_s=LOOK_S)
         withdrawn_s = time.monotonic()
     finally:
         visitors.text = SHORT
