@@ -99,7 +99,7 @@ def _table(drill: Drill) -> Table:
         ("rollback, ms", _spread(drill.rollbacks_s, 1000.0)),
         *(
             (f"{part.name}: p50, p99 ms", f"{part.p50_ms:.1f}, {part.p99_ms:.1f} ({part.answers})")
-            for part in (verdict.quiet, verdict.between, verdict.during)
+            for part in (verdict.settling, verdict.quiet, verdict.between, verdict.during)
         ),
         ("p99 between switches / quiet", f"{verdict.p99_ratio:.2f}"),
     ):

@@ -46,6 +46,8 @@ class Verdict:
     mixed: int
     # Answers by a version that was not live any more, later than `SWITCH_S` after the switch.
     late: int
+    # Just after each measurement of the peak, which left more to do than the cores could.
+    settling: Part
     # While nothing was loaded, switched or unloaded: before each promotion.
     quiet: Part
     # Outside of the switch seconds, while versions are loaded, held and unloaded.
@@ -61,6 +63,7 @@ class Verdict:
 def judge(
     answers: Sequence[Answer],
     switches: Sequence[Switch],
+    settling: Sequence[Span],
     quiet: Sequence[Span],
     errors: dict[str, int],
     model: str,
@@ -70,19 +73,24 @@ def judge(
     Args:
         answers: of the whole drill, under the same load.
         switches: in the order of time.
+        settling: spans just after a peak, which are neither quiet nor due to any version.
         quiet: spans in which no version was loaded, switched or unloaded.
         errors: by gRPC status.
         model: whose versions were switched.
     """
-    parts: dict[str, list[Answer]] = {"quiet": [], "between switches": [], "switch seconds": []}
+    parts: dict[str, list[Answer]] = {
+        name: [] for name in ("after the peak", "quiet", "between switches", "switch seconds")
+    }
     for answer in answers:
         if any(abs(answer.at_s - switch.at_s) <= SWITCH_S for switch in switches):
             parts["switch seconds"].append(answer)
-        elif any(start_s <= answer.at_s < end_s for start_s, end_s in quiet):
+        elif _within(quiet, answer.at_s):
             parts["quiet"].append(answer)
+        elif _within(settling, answer.at_s):
+            parts["after the peak"].append(answer)
         else:
             parts["between switches"].append(answer)
-    calm, between, during = (_part(name, found) for name, found in parts.items())
+    settled, calm, between, during = (_part(name, found) for name, found in parts.items())
     return Verdict(
         switches=len(switches),
         requests=len(answers) + sum(errors.values()),
@@ -90,10 +98,15 @@ def judge(
         degraded=sum(answer.degraded for answer in answers),
         mixed=sum(_is_mixed(answer) for answer in answers),
         late=sum(_is_late(answer, switches, model) for answer in answers),
+        settling=settled,
         quiet=calm,
         between=between,
         during=during,
     )
+
+
+def _within(spans: Sequence[Span], at_s: float) -> bool:
+    return any(start_s <= at_s < end_s for start_s, end_s in spans)
 
 
 def _is_mixed(answer: Answer) -> bool:

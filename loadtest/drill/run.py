@@ -129,7 +129,7 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
         switches=tuple(rounds.switches),
         promotions_s=tuple(rounds.promotions_s),
         rollbacks_s=tuple(rounds.rollbacks_s),
-        verdict=judge(answers, rounds.switches, rounds.quiet, errors, MODEL),
+        verdict=judge(answers, rounds.switches, rounds.settling, rounds.quiet, errors, MODEL),
     )
 
 
@@ -142,6 +142,7 @@ class _Rounds:
         self._new = new
         self._options = options
         self.switches: list[Switch] = []
+        self.settling: list[Span] = []
         self.quiet: list[Span] = []
         self.promotions_s: list[float] = []
         self.rollbacks_s: list[float] = []
@@ -150,16 +151,20 @@ class _Rounds:
         """One round under load."""
         options = self._options
         with CommerceClient(self._address, channels=1, token=_TOKEN) as client:
-            time.sleep(options.settle_s)
-            began_s = time.time()
-            time.sleep(options.quiet_s)
-            self.quiet.append((began_s, time.time()))
+            self.settling.append(_asleep(options.settle_s))
+            self.quiet.append(_asleep(options.quiet_s))
             self.promotions_s.append(_promote(client, self._new, self.switches))
             time.sleep(options.settle_s)
             self.rollbacks_s.append(_roll_back(client, self._old, self.switches))
             time.sleep(options.settle_s)
             # The next promotion loads it as this one did.
             _wait_until_unloaded(client, self._new)
+
+
+def _asleep(seconds: float) -> Span:
+    began_s = time.time()
+    time.sleep(seconds)
+    return began_s, time.time()
 
 
 def _while(
