@@ -1,7 +1,9 @@
 """What a drill has shown: pure functions over its answers and its switches."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -9,8 +11,19 @@ from loadtest.bench.load import Answer
 
 # A switch touches the second around it: replicas follow within a quarter of one.
 SWITCH_S = 0.5
+REFUSED = "RESOURCE_EXHAUSTED"
 # Seconds from ... until, Unix time.
 Span = tuple[float, float]
+
+
+class Time(StrEnum):
+    """When an answer was asked for."""
+
+    SETTLING = "after the peak"
+    QUIET = "quiet"
+    # While versions are loaded, held and unloaded.
+    BETWEEN = "between switches"
+    SWITCHING = "switch seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +38,55 @@ class Switch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Round:
+    """A promotion and a rollback under load."""
+
+    # Arrivals.
+    rate_per_s: float
+    # Whether these were the share of the peak that was asked for, by the peak after the round too.
+    steady: bool
+    # No version is loaded, switched or unloaded; what is before it is no version's doing either,
+    # but the peak's that was measured.
+    quiet: Span
+    switches: tuple[Switch, ...]
+    # From asking for the promotion until it was live, loading included.
+    promotion_s: float
+    rollback_s: float
+    answers: tuple[Answer, ...]
+    # By gRPC status.
+    errors: dict[str, int]
+
+    def parts(self) -> dict[Time, list[Answer]]:
+        """The answers by when they were asked for."""
+        parts: dict[Time, list[Answer]] = {time: [] for time in Time}
+        for answer in self.answers:
+            parts[self._time(answer.at_s)].append(answer)
+        return parts
+
+    def _time(self, at_s: float) -> Time:
+        if any(abs(at_s - switch.at_s) <= SWITCH_S for switch in self.switches):
+            return Time.SWITCHING
+        if at_s < self.quiet[0]:
+            return Time.SETTLING
+        return Time.QUIET if at_s < self.quiet[1] else Time.BETWEEN
+
+    @property
+    def text(self) -> str:
+        """In a line."""
+        quiet, between = (part_of(self.parts()[t]) for t in (Time.QUIET, Time.BETWEEN))
+        return (
+            f"{self.rate_per_s:.0f}/s, live after {self.promotion_s:.1f} s, "
+            f"back after {self.rollback_s * 1000.0:.0f} ms, "
+            f"p99 quiet {quiet.p99_ms:.0f}, between switches {between.p99_ms:.0f} ms"
+            + "".join(f", {count} {status}" for status, count in self.errors.items())
+            + ("" if self.steady else "; does not count, the machine became too slow for the load")
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """Answers of one kind of time."""
 
-    name: str
     answers: int
     p50_ms: float
     p99_ms: float
@@ -38,75 +96,62 @@ class Part:
 class Verdict:
     """The whole drill."""
 
-    switches: int
+    # Of all rounds.
     requests: int
+    # By gRPC status; without refusals in rounds whose load was too much.
     errors: dict[str, int]
+    # Those.
+    refused_unsteady: int
     degraded: int
     # Turns in which a model answered by two versions.
     mixed: int
     # Answers by a version that was not live any more, later than `SWITCH_S` after the switch.
     late: int
-    # Just after each measurement of the peak, which left more to do than the cores could.
-    settling: Part
-    # While nothing was loaded, switched or unloaded: before each promotion.
-    quiet: Part
-    # Outside of the switch seconds, while versions are loaded, held and unloaded.
-    between: Part
-    during: Part
+    # Of the steady rounds.
+    parts: dict[Time, Part]
 
     @property
     def p99_ratio(self) -> float:
-        """p99 outside of the switch seconds against the quiet times between the rounds."""
-        return self.between.p99_ms / self.quiet.p99_ms
+        """p99 outside of the switch seconds against the quiet times of the same rounds."""
+        return self.parts[Time.BETWEEN].p99_ms / self.parts[Time.QUIET].p99_ms
 
 
-def judge(
-    answers: Sequence[Answer],
-    switches: Sequence[Switch],
-    settling: Sequence[Span],
-    quiet: Sequence[Span],
-    errors: dict[str, int],
-    model: str,
-) -> Verdict:
+def judge(rounds: Sequence[Round], model: str) -> Verdict:
     """Judges a drill.
 
     Args:
-        answers: of the whole drill, under the same load.
-        switches: in the order of time.
-        settling: spans just after a peak, which are neither quiet nor due to any version.
-        quiet: spans in which no version was loaded, switched or unloaded.
-        errors: by gRPC status.
+        rounds: in the order of time.
         model: whose versions were switched.
     """
-    parts: dict[str, list[Answer]] = {
-        name: [] for name in ("after the peak", "quiet", "between switches", "switch seconds")
-    }
-    for answer in answers:
-        if any(abs(answer.at_s - switch.at_s) <= SWITCH_S for switch in switches):
-            parts["switch seconds"].append(answer)
-        elif _within(quiet, answer.at_s):
-            parts["quiet"].append(answer)
-        elif _within(settling, answer.at_s):
-            parts["after the peak"].append(answer)
+    answers = [answer for one in rounds for answer in one.answers]
+    switches = [switch for one in rounds for switch in one.switches]
+    errors: Counter[str] = Counter()
+    refused = 0
+    by_time: dict[Time, list[Answer]] = {time: [] for time in Time}
+    for one in rounds:
+        counted = Counter(one.errors)
+        if one.steady:
+            for time, found in one.parts().items():
+                by_time[time] += found
         else:
-            parts["between switches"].append(answer)
-    settled, calm, between, during = (_part(name, found) for name, found in parts.items())
+            refused += counted.pop(REFUSED, 0)
+        errors += counted
     return Verdict(
-        switches=len(switches),
-        requests=len(answers) + sum(errors.values()),
+        requests=len(answers) + errors.total() + refused,
         errors=dict(errors),
+        refused_unsteady=refused,
         degraded=sum(answer.degraded for answer in answers),
         mixed=sum(_is_mixed(answer) for answer in answers),
         late=sum(_is_late(answer, switches, model) for answer in answers),
-        settling=settled,
-        quiet=calm,
-        between=between,
-        during=during,
+        parts={time: part_of(found) for time, found in by_time.items()},
     )
 
 
-def _within(spans: Sequence[Span], at_s: float) -> bool:
-    return any(start_s <= at_s < end_s for start_s, end_s in spans)
+def part_of(answers: Sequence[Answer]) -> Part:
+    """Their quantiles; not a number without any."""
+    latencies = [answer.latency_ms for answer in answers] or [float("nan")]
+    p50_ms, p99_ms = np.percentile(latencies, (50, 99)).tolist()
+    return Part(answers=len(answers), p50_ms=p50_ms, p99_ms=p99_ms)
 
 
 def _is_mixed(answer: Answer) -> bool:
@@ -123,9 +168,3 @@ def _is_late(answer: Answer, switches: Sequence[Switch], model: str) -> bool:
     following = [s for s in switches if s.at_s - SWITCH_S <= answer.at_s]
     allowed = {settled[-1].version, following[-1].version}
     return any(name == model and number not in allowed for name, number, _ in answer.versions)
-
-
-def _part(name: str, answers: Sequence[Answer]) -> Part:
-    latencies = [answer.latency_ms for answer in answers] or [float("nan")]
-    p50_ms, p99_ms = np.percentile(latencies, (50, 99)).tolist()
-    return Part(name=name, answers=len(answers), p50_ms=p50_ms, p99_ms=p99_ms)

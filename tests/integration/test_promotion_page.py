@@ -219,8 +219,9 @@ def test_the_drill_in_short(models: BuiltModels, tmp_path: Path) -> None:
     )
     assert result.is_file(), ran.stdout + ran.stderr
     drill = json.loads(result.read_text())
-    assert (len(drill["promotions_s"]), len(drill["rollbacks_s"])) == (1, 1)
-    # So few requests say nothing about p99.
-    assert [found for found in drill["complaints"] if not found.startswith("p99 ")] == []
+    assert [step["action"] for step in drill["rounds"][0]["switches"]] == ["promote", "rollback"]
+    # So few requests say nothing about p99, nor is this machine at rest.
+    for found in drill["complaints"]:
+        assert found.startswith(("p99 ", "only "))
     assert drill["verdict"]["requests"] > 50
     assert f"{drill['verdict']['requests']}" in ran.stdout

@@ -1,11 +1,12 @@
-"""What a promotion drill has shown: pure over its answers."""
+"""What a promotion drill has shown: pure over its rounds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from loadtest.bench.load import Answer
-from loadtest.drill.judge import SWITCH_S, Switch, judge
+from loadtest.drill.judge import REFUSED, SWITCH_S, Round, Switch, Time, judge
 
 MODEL = "understanding"
 
@@ -20,44 +21,48 @@ def answers(start_s: float, seconds: float, version: int, latency_ms: float = 10
     ]
 
 
-SWITCHES = (
-    Switch(at_s=110.0, action="promote", version=4),
-    Switch(at_s=120.0, action="rollback", version=3),
-)
+def round_of(
+    *parts: Sequence[Answer], steady: bool = True, errors: dict[str, int] | None = None
+) -> Round:
+    """Settles from 80 s on, is quiet from 85 to 100, promotes 4 at 110 and goes back at 120."""
+    return Round(
+        rate_per_s=10.0,
+        steady=steady,
+        quiet=(85.0, 100.0),
+        switches=(
+            Switch(at_s=110.0, action="promote", version=4),
+            Switch(at_s=120.0, action="rollback", version=3),
+        ),
+        promotion_s=3.0,
+        rollback_s=0.03,
+        answers=tuple(answer for part in parts for answer in part),
+        errors=errors or {},
+    )
 
 
-QUIET = ((80.0, 100.0), (130.0, 140.0))
+CLEAN = (answers(80, 30, 3), answers(110.2, 9.6, 4), answers(120.2, 9.8, 3))
 
 
 def test_a_clean_drill_has_nothing_to_complain_of() -> None:
-    drilled = [*answers(100, 10, 3), *answers(110.2, 9.6, 4), *answers(120.2, 9.8, 3)]
-    before, after = answers(80, 20, 3), answers(130, 10, 3)
-    verdict = judge([*before, *drilled, *after], SWITCHES, [], QUIET, {}, MODEL)
-    assert (verdict.switches, verdict.mixed, verdict.late, verdict.degraded) == (2, 0, 0, 0)
-    assert verdict.requests == 300 + len(drilled)
+    verdict = judge([round_of(*CLEAN)], MODEL)
+    assert (verdict.mixed, verdict.late, verdict.degraded, verdict.errors) == (0, 0, 0, {})
     assert verdict.p99_ratio == pytest.approx(1.0)
-    assert verdict.quiet.answers == 300
-    assert verdict.between.answers + verdict.during.answers == len(drilled)
+    assert verdict.parts[Time.SETTLING].answers == 50
+    assert verdict.parts[Time.QUIET].answers == 150
+    assert sum(part.answers for part in verdict.parts.values()) == verdict.requests == 494
 
 
 def test_slow_answers_count_where_they_fall() -> None:
-    slow = [*answers(100, 9, 3), *answers(109.6, 0.8, 3, 90.0), *answers(111, 8, 4)]
-    verdict = judge([*answers(80, 20, 3), *slow], SWITCHES[:1], [], QUIET, {}, MODEL)
-    assert verdict.during.p99_ms == pytest.approx(90.0)
+    quiet = answers(85, 15, 3)
+    switching = answers(109.6, 0.8, 3, 90.0)
+    verdict = judge([round_of(quiet, answers(100, 9, 3), switching, answers(111, 8, 4))], MODEL)
+    assert verdict.parts[Time.SWITCHING].p99_ms == pytest.approx(90.0)
     assert verdict.p99_ratio == pytest.approx(1.0)
-    slow = answers(100, 8, 3, 25.0)
-    verdict = judge([*answers(80, 20, 3), *slow], SWITCHES[:1], [], QUIET, {}, MODEL)
+    verdict = judge([round_of(quiet, answers(100, 8, 3, 25.0))], MODEL)
     assert verdict.p99_ratio == pytest.approx(2.5)
-
-
-def test_what_a_peak_left_behind_is_no_versions_doing_but_a_late_answer_is() -> None:
-    left = [*answers(70, 10, 3, 500.0), *answers(80, 20, 3), *answers(100, 9, 3)]
-    verdict = judge(left, SWITCHES[:1], [(70.0, 80.0)], QUIET, {}, MODEL)
+    # What a peak left behind is no version's doing.
+    verdict = judge([round_of(answers(80, 5, 3, 500.0), quiet, answers(100, 8, 3))], MODEL)
     assert verdict.p99_ratio == pytest.approx(1.0)
-    assert (verdict.settling.answers, verdict.settling.p99_ms) == (100, pytest.approx(500.0))
-    wrong = answers(125, 1, 4)
-    verdict = judge([*answers(80, 9, 3), *wrong], SWITCHES, [(124.0, 130.0)], QUIET, {}, MODEL)
-    assert verdict.late == 10
 
 
 @pytest.mark.parametrize(
@@ -76,13 +81,35 @@ def test_what_a_peak_left_behind_is_no_versions_doing_but_a_late_answer_is() -> 
 def test_a_version_that_is_not_live_any_more_must_not_answer(
     at_s: float, version: int, late: int
 ) -> None:
-    one: Sequence[Answer] = [Answer(at_s, 1.0, ((MODEL, version, "live"),), False)]
-    assert judge([*answers(80, 1, 3), *one], SWITCHES, [], QUIET, {}, MODEL).late == late
+    one = Answer(at_s, 1.0, ((MODEL, version, "live"),), False)
+    assert judge([round_of(answers(85, 1, 3), [one])], MODEL).late == late
 
 
 def test_errors_degraded_and_mixed_answers_are_counted() -> None:
     mixed = Answer(101.0, 1.0, ((MODEL, 3, "live"), (MODEL, 4, "live")), True)
-    verdict = judge([*answers(80, 1, 3), mixed], SWITCHES, [], QUIET, {"UNAVAILABLE": 2}, MODEL)
-    assert (verdict.mixed, verdict.degraded) == (1, 1)
+    errors = {"UNAVAILABLE": 2, REFUSED: 1}
+    verdict = judge([round_of(answers(85, 1, 3), [mixed], errors=errors)] * 2, MODEL)
+    assert (verdict.mixed, verdict.degraded) == (2, 2)
+    assert verdict.errors == {"UNAVAILABLE": 4, REFUSED: 2}
+    assert verdict.requests == 2 * (10 + 1 + 3)
+
+
+def test_a_round_with_too_much_load_says_nothing_of_latency_but_of_everything_else() -> None:
+    mixed = Answer(101.0, 1.0, ((MODEL, 3, "live"), (MODEL, 4, "live")), True)
+    late = answers(125, 1, 4, 900.0)
+    too_much = round_of([mixed], late, steady=False, errors={"UNAVAILABLE": 2, REFUSED: 7})
+    verdict = judge([round_of(*CLEAN), too_much], MODEL)
+    assert (verdict.mixed, verdict.late, verdict.degraded) == (1, 10, 1)
     assert verdict.errors == {"UNAVAILABLE": 2}
-    assert verdict.requests == 10 + 1 + 2
+    assert verdict.refused_unsteady == 7
+    assert verdict.p99_ratio == pytest.approx(1.0)
+    assert sum(part.answers for part in verdict.parts.values()) == 494
+
+
+def test_a_round_is_told_in_a_line() -> None:
+    one = round_of(*CLEAN)
+    assert one.text == (
+        "10/s, live after 3.0 s, back after 30 ms, p99 quiet 10, between switches 10 ms"
+    )
+    odd = replace(one, steady=False, errors={REFUSED: 3})
+    assert ", 3 RESOURCE_EXHAUSTED; does not count, the machine became too slow" in odd.text
