@@ -51,7 +51,7 @@ def main(
     options = Options(repository=repository, shop=shop, rounds=rounds, share=share, quiet_s=quiet_s)
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
         try:
-            drill = run_drill(options, Path(folder), console.print)
+            drill = run_drill(options, Path(folder), click.echo)
         except CartwrightError as error:
             raise click.ClickException(error.message) from error
     console.print(_table(drill))
