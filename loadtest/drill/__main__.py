@@ -114,6 +114,7 @@ def _table(drill: Drill) -> Table:
             for time, part in verdict.parts.items()
         ),
         ("p99 between switches / quiet", f"{verdict.p99_ratio:.2f}"),
+        ("the same by round", _spread(verdict.p99_ratios, 1.0, 2)),
     ):
         table.add_row(name, value)
     return table
@@ -124,11 +125,11 @@ def _without_answers(drill: Drill) -> dict[str, Any]:
     return asdict(replace(drill, rounds=tuple(replace(one, answers=()) for one in drill.rounds)))
 
 
-def _spread(seconds: Sequence[float], scale: float) -> str:
+def _spread(seconds: Sequence[float], scale: float, digits: int = 1) -> str:
     if not seconds:
         return "none"
     low, middle, high = np.percentile(np.array(seconds) * scale, (0, 50, 100)).tolist()
-    return f"median {middle:.1f} ({low:.1f} to {high:.1f})"
+    return f"median {middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 if __name__ == "__main__":

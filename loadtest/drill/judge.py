@@ -71,6 +71,11 @@ class Round:
         return Time.QUIET if at_s < self.quiet[1] else Time.BETWEEN
 
     @property
+    def p99_ratio(self) -> float:
+        """p99 outside of the switch seconds against the quiet time."""
+        return _p99_ratio({time: part_of(found) for time, found in self.parts().items()})
+
+    @property
     def text(self) -> str:
         """In a line."""
         quiet, between = (part_of(self.parts()[t]) for t in (Time.QUIET, Time.BETWEEN))
@@ -109,11 +114,14 @@ class Verdict:
     late: int
     # Of the steady rounds.
     parts: dict[Time, Part]
+    # `p99_ratio` of each of them. One has some hundred answers of each kind, so that a moment of
+    # the machine moves it far; but no such moment moves the median of all.
+    p99_ratios: tuple[float, ...]
 
     @property
     def p99_ratio(self) -> float:
         """p99 outside of the switch seconds against the quiet times of the same rounds."""
-        return self.parts[Time.BETWEEN].p99_ms / self.parts[Time.QUIET].p99_ms
+        return _p99_ratio(self.parts)
 
 
 def judge(rounds: Sequence[Round], model: str) -> Verdict:
@@ -144,6 +152,7 @@ def judge(rounds: Sequence[Round], model: str) -> Verdict:
         mixed=sum(_is_mixed(answer) for answer in answers),
         late=sum(_is_late(answer, switches, model) for answer in answers),
         parts={time: part_of(found) for time, found in by_time.items()},
+        p99_ratios=tuple(one.p99_ratio for one in rounds if one.steady),
     )
 
 
@@ -152,6 +161,10 @@ def part_of(answers: Sequence[Answer]) -> Part:
     latencies = [answer.latency_ms for answer in answers] or [float("nan")]
     p50_ms, p99_ms = np.percentile(latencies, (50, 99)).tolist()
     return Part(answers=len(answers), p50_ms=p50_ms, p99_ms=p99_ms)
+
+
+def _p99_ratio(parts: dict[Time, Part]) -> float:
+    return parts[Time.BETWEEN].p99_ms / parts[Time.QUIET].p99_ms
 
 
 def _is_mixed(answer: Answer) -> bool:

@@ -19,7 +19,7 @@ from serving.versions.verdict import Outcome
 from tests.integration.conftest import BuiltModels
 from tests.recordings import record, writer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 MODEL = "understanding"
 REQUESTS = 48

@@ -19,7 +19,7 @@ from serving.telemetry.tracer import active_tracing
 from serving.triton.connection import TritonConnection
 from tests.hosted import ONES, Served, context, hosted, raw
 
-pytestmark = [pytest.mark.integration, pytest.mark.asyncio]
+pytestmark = [pytest.mark.integration, pytest.mark.untimed, pytest.mark.asyncio]
 
 # Triton loses the context of two or three requests in a hundred (docs/decisions/007-traces.md):
 # as many losses in a row would be a defect of ours.

@@ -25,7 +25,7 @@ from tests.tiny_models import add_graph, publish
 from tests.triton_bench import Bench, processes, shared_memory
 from tests.waiting import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 
 
 @pytest.fixture

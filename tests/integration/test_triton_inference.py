@@ -33,7 +33,11 @@ from tests.tiny_models import manifest, publish_tiny_models
 from tests.triton_bench import stub_of
 from tests.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.untimed,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 # Runs of the `slow` model's loop: some tenths of a second, next to nothing, and minutes.
 LONG, SHORT, ENDLESS = 300_000, 10, 100_000_000

@@ -13,7 +13,7 @@ from serving.errors import StartupError
 from serving.settings import TritonSettings
 from serving.triton.installation import locate_tritonserver, prepare_installation
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.untimed]
 ROOT = Path(__file__).parents[2]
 
 

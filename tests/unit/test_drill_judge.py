@@ -60,6 +60,7 @@ def test_slow_answers_count_where_they_fall() -> None:
     assert verdict.p99_ratio == pytest.approx(1.0)
     verdict = judge([round_of(quiet, answers(100, 8, 3, 25.0))], MODEL)
     assert verdict.p99_ratio == pytest.approx(2.5)
+    assert verdict.p99_ratios == pytest.approx((2.5,))
     # What a peak left behind is no version's doing.
     verdict = judge([round_of(answers(80, 5, 3, 500.0), quiet, answers(100, 8, 3))], MODEL)
     assert verdict.p99_ratio == pytest.approx(1.0)
