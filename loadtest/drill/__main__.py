@@ -83,11 +83,16 @@ def complaints(drill: Drill) -> list[str]:
             f"only {steady} of {len(drill.rounds)} rounds had {drill.share:.0%} of the peak, "
             f"{drill.asked} should: the machine does not keep its speed"
         )
-    if verdict.p99_ratio > MOST_P99:
-        found.append(
-            f"p99 outside of the switch seconds is {verdict.p99_ratio:.2f} times the quiet one, "
-            f"at most {MOST_P99:g}"
-        )
+    # One bad moment in a quiet second would hide what all rounds show, and the other way round.
+    for ratio, which in (
+        (verdict.p99_ratio, "of all rounds"),
+        (verdict.median_p99_ratio, "of the median round"),
+    ):
+        if ratio > MOST_P99:
+            found.append(
+                f"p99 {which} outside of the switch seconds is {ratio:.2f} times the quiet one, "
+                f"at most {MOST_P99:g}"
+            )
     return found
 
 

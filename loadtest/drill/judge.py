@@ -123,6 +123,11 @@ class Verdict:
         """p99 outside of the switch seconds against the quiet times of the same rounds."""
         return _p99_ratio(self.parts)
 
+    @property
+    def median_p99_ratio(self) -> float:
+        """The median of `p99_ratios`; not a number without any."""
+        return float(np.median(self.p99_ratios or [float("nan")]))
+
 
 def judge(rounds: Sequence[Round], model: str) -> Verdict:
     """Judges a drill.

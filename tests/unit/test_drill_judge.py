@@ -107,6 +107,14 @@ def test_a_round_with_too_much_load_says_nothing_of_latency_but_of_everything_el
     assert sum(part.answers for part in verdict.parts.values()) == 494
 
 
+def test_a_bad_moment_while_all_is_quiet_does_not_hide_what_the_rounds_show() -> None:
+    slower = round_of(answers(85, 15, 3), answers(100, 8, 3, 20.0))
+    disturbed = round_of(answers(85, 15, 3, 300.0), answers(100, 8, 3, 20.0))
+    verdict = judge([slower, slower, disturbed], MODEL)
+    assert verdict.p99_ratio < 1.0
+    assert verdict.median_p99_ratio == pytest.approx(2.0)
+
+
 def test_a_round_is_told_in_a_line() -> None:
     one = round_of(*CLEAN)
     assert one.text == (
