@@ -111,6 +111,22 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         prepare_installation(TritonSettings(cache_folder=tmp_path / "file" / "cache"))
 
 
+def test_numpy_starts_no_threads_in_stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import numpy, os; print(len(os.listdir('/proc/self/task')))"
+
+    def threads() -> int:
+        environment = prepare_installation(TritonSettings(cache_folder=tmp_path)).environment
+        command = [sys.executable, "-c", code]
+        return int(
+            subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
+        )
+
+    assert threads() == 1
+    # Whoever knows better is left alone.
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert threads() == min(2, len(os.sched_getaffinity(0)))
+
+
 def test_the_python_of_pytriton_is_never_imported(tmp_path: Path) -> None:
     code = f"""
         import sys
