@@ -15,6 +15,7 @@ from serving.models.repository import ModelRepository
 from serving.models.verification import VerifiedModels
 from serving.models.version import ModelVersion
 from serving.settings import TritonSettings
+from serving.triton.background import in_background
 from serving.triton.control import LoadRefused
 from serving.triton.memory import free_bytes, memory_of, shortage
 from serving.triton.served import ServedRepository, served_name
@@ -151,8 +152,10 @@ class Residents:
         loaded = [other for other in ready if other.model == version.model]
         if loaded:
             self._require_memory(server, version, loaded[0])
+        patience_s = self._settings.background_load_s if ready else 0.0
         try:
-            await server.control.load(name, self._settings.start_timeout_s)
+            async with in_background(lambda: server.stubs.started(name), patience_s):
+                await server.control.load(name, self._settings.start_timeout_s)
         except LoadRefused as error:
             raise StartupError(f"model {version}: Triton cannot load it: {error}") from error
 

@@ -22,6 +22,10 @@ class StubWatch:
         """Finds the children; to be called after every load."""
         self._models = self._children()
 
+    def started(self, model: str) -> list[int]:
+        """Process ids of a model's stubs as of now, those of a load under way among them."""
+        return [pid for pid, name in self._children().items() if name == model]
+
     def processes(self, model: str) -> list[int]:
         """Process ids of a model's stubs, as of the last `look`."""
         return [pid for pid, name in self._models.items() if name == model]

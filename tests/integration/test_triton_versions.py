@@ -1,13 +1,16 @@
 """Several versions of a model on a real tritonserver: they come and go beside each other."""
 
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from serving.triton import residents
+from serving.triton.background import may_return
 from serving.triton.records import HostState
 from tests.tiny_models import add_graph, publish
 from tests.triton_bench import Bench, processes, shared_memory, until_record
@@ -54,6 +57,33 @@ async def test_versions_come_and_go_beside_each_other(bench: Bench) -> None:
     assert dict(host.record.ready_models) == {"add": (2,), "slow": (1,)}
     wish.versions = {"add": (2,), "slow": (1,)}
     await until_record(host, lambda r: not r.faults)
+
+
+@pytest.mark.skipif(not may_return(), reason="without CAP_SYS_NICE or RLIMIT_NICE of 20")
+async def test_a_version_loads_behind_those_that_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind: dict[int, list[str]] = {}
+    set_scheduler = os.sched_setscheduler
+
+    def noted(pid: int, policy: int, param: os.sched_param) -> None:
+        set_scheduler(pid, policy, param)
+        # Threads other than a process's first are none to psutil.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if policy == os.SCHED_IDLE:
+                behind[pid] = psutil.Process(pid).cmdline()
+
+    wish = Wish(add=(1,), slow=(1,))
+    host = bench.host(wanted=wish)
+    monkeypatch.setattr(os, "sched_setscheduler", noted)
+    await host.start()
+    # Nobody is served yet who could be disturbed.
+    assert not behind
+    wish.versions = {"add": (1, 2), "slow": (1,)}
+    await until_record(host, lambda r: r.ready_models.get("add") == (1, 2))
+    assert behind
+    assert all("add.2" in " ".join(command) for command in behind.values())
+    assert {os.sched_getscheduler(pid) for pid in behind} == {os.SCHED_OTHER}
 
 
 async def test_a_host_that_comes_back_has_what_is_wanted_then(bench: Bench) -> None:
