@@ -121,6 +121,7 @@ def test_numpy_starts_no_threads_in_stubs(tmp_path: Path, monkeypatch: pytest.Mo
             subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
         )
 
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     assert threads() == 1
     # Whoever knows better is left alone.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
