@@ -149,6 +149,11 @@ class Coalescer(Generic[Item, Result]):
         self._closed = False
         self._stats = CoalescerStats()
 
+    @property
+    def under_way(self) -> int:
+        """Batches that were sent and are not back."""
+        return len(self._under_way)
+
     def stats(self) -> CoalescerStats:
         """The counters; the same object each time, with its gauges brought up to date."""
         self._stats.waiting = len(self._waiting)

@@ -183,8 +183,9 @@ class CoalescingSettings(Section):
     """Concurrent calls of one replica for one model, sent to Triton together."""
 
     max_under_way: Annotated[int, Field(ge=1)] = 2
-    """Requests for one model that a replica has under way to one host: as many as the model has
-    instances. More would leave in smaller batches and wait there instead of here."""
+    """Requests that a replica has under way to one host, all models together: as many as a model
+    has instances. More would leave in smaller batches and wait there instead of here. Each model
+    may have one, whatever the others have."""
     max_rows: Annotated[int, Field(ge=1)] = 16
     """Texts in one request, for models that read text. Others take their max_batch_size."""
     max_padding: Annotated[int, Field(ge=0)] = 8

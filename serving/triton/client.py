@@ -146,14 +146,26 @@ class TritonModelClient:
         lane.coalescer = Coalescer(
             f"model {version.model}",
             partial(self._send, lane),
-            # Without a host, a batch has to leave all the same to learn so.
-            places=lambda: max(1, len(self._directory.hosts_with(version))) * limits.max_under_way,
+            places=partial(self._places, lane),
             max_rows=min(limits.max_rows, largest) if lane.joining.padded else largest,
             max_waiting=limits.max_waiting,
             choose=lane.joining.choose,
             splits_on=(Internal,),
         )
         return lane
+
+    def _places(self, lane: _Lane) -> int:
+        """Batches that a version may have under way: what the others leave, at least one a host.
+
+        A version that is asked alone keeps all instances busy. Where several are, the cores are
+        busy anyway, and a second batch would only make both smaller. A place that another version
+        leaves is taken with the next call, or when one of its own batches is back.
+        """
+        # Without a host, a batch has to leave all the same to learn so.
+        hosts = max(1, len(self._directory.hosts_with(lane.version)))
+        under_way = sum(other.coalescer.under_way for other in self._lanes.values())
+        others = under_way - lane.coalescer.under_way
+        return max(hosts, hosts * self._limits.max_under_way - others)
 
     def in_flight(self, host_id: str) -> int:
         """Calls that this client has under way to a host."""

@@ -306,6 +306,43 @@ async def test_what_another_host_cannot_mend_is_not_tried_again(
     assert sum(host.calls for host in hosts) == 1
 
 
+async def test_models_share_the_places_of_a_host_and_each_has_one(
+    network: Network, directory: HostDirectory, client: OneVersionEach
+) -> None:
+    host = network.add("a")
+    ready = {"double": (1, 2)}
+    network.registry.publish(
+        HostRecord(host_id="a", url="a:1", state=HostState.READY, ready_models=ready, apart=True)
+    )
+    await directory.wait_until(lambda records: bool(records and records[0].apart), 5.0)
+    second = client.client.open(manifest("double", version=2))
+    host.gate.clear()
+
+    def asked() -> Counter[str]:
+        return Counter(name for name, _ in host.asked)
+
+    def ask(model: Any, calls: int) -> list[asyncio.Task[Any]]:
+        return [asyncio.create_task(model.infer("double", X, context())) for _ in range(calls)]
+
+    # Alone, a version takes all four; one that is asked besides gets one all the same.
+    tasks = ask(client, 4)
+    await until(lambda: asked() == {"double.1": 4})
+    tasks += ask(client, 1)
+    others = ask(second, 1)
+    await until(lambda: asked() == {"double.1": 4, "double.2": 1})
+    others += ask(second, 1)
+    await until(lambda: [one.waiting for one in client.stats().values()] == [1, 1])
+    assert [one.under_way for one in client.stats().values()] == [4, 1]
+    for task in tasks[:2]:
+        task.cancel()
+    await asyncio.wait(tasks[:2])
+    # Of the four places three are taken: one is left for the call that waits here.
+    await until(lambda: asked() == {"double.1": 5, "double.2": 1})
+    for task in [*tasks, *others]:
+        task.cancel()
+    await asyncio.wait([*tasks, *others])
+
+
 async def test_beyond_the_limit_requests_are_refused_at_once(
     network: Network, directory: HostDirectory, client: OneVersionEach
 ) -> None:
