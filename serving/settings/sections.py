@@ -219,9 +219,9 @@ class TritonSettings(Section):
     """How often readiness is looked at."""
     memory_reserve_mib: Annotated[int, Field(ge=0)] = 256
     """Memory that has to stay free when a further version of a model is loaded."""
-    background_load_s: Annotated[float, Field(ge=0)] = 10.0
-    """How long the loading of a version waits for the models that answer to leave it a core, where
-    Linux lets us arrange that (CAP_SYS_NICE, or an RLIMIT_NICE of 20); 0 does not wait."""
+    loading_share: Annotated[float, Field(gt=0, le=1)] = 0.12
+    """Share of a core with which a further version starts while others answer, one instance after
+    the other; 1 starts it as fast as it can. Theirs are the cores that it would take."""
     unload_after_s: Positive = 5.0
     """How long a version stays loaded that is not wanted any more; longer than any call takes."""
     restart_backoff_s: Positive = 0.5

@@ -77,14 +77,22 @@ class ServerControl:
                 ready.setdefault(entry.name, []).append(int(entry.version))
         return {name: tuple(sorted(versions)) for name, versions in ready.items()}
 
-    async def load(self, model: str, timeout_s: float) -> None:
+    async def load(self, model: str, timeout_s: float, config: str | None = None) -> None:
         """Loads the version that the model's version policy chooses; does nothing if it is loaded.
+
+        Args:
+            model: Triton's name.
+            timeout_s: for all of it.
+            config: ModelConfig as JSON, to use instead of the one in the repository. One that
+                differs from the loaded one's only in the number of instances leaves those be.
 
         Raises:
             LoadRefused: the server cannot.
             ProbeFailed: the server did not answer.
         """
         request = service_pb2.RepositoryModelLoadRequest(model_name=model)
+        if config is not None:
+            request.parameters["config"].string_param = config
         try:
             await self._stub.RepositoryModelLoad(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:

@@ -357,7 +357,7 @@ class TritonHost:
 
     def _tell_serving(self, ready: frozenset[ModelVersion]) -> None:
         assert self._server is not None
-        shown = ready - self._residents.withdrawn
+        shown = ready - self._residents.unasked
         self._tell(
             replace(
                 self._record,

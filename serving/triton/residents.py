@@ -4,9 +4,11 @@
          └──▶ no longer wanted ─▶ grace ─▶ withdrawn: told to nobody ─▶ unload
 
 A load never touches the versions that answer already, and one that fails changes nothing for them.
+While there are any, it takes its time: one instance after the other, each a little at a time.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -15,8 +17,7 @@ from serving.models.repository import ModelRepository
 from serving.models.verification import VerifiedModels
 from serving.models.version import ModelVersion
 from serving.settings import TritonSettings
-from serving.triton.background import in_background
-from serving.triton.control import LoadRefused
+from serving.triton.control import LoadRefused, ProbeFailed
 from serving.triton.memory import free_bytes, memory_of, shortage
 from serving.triton.served import ServedRepository, served_name
 from serving.triton.server import Server
@@ -61,11 +62,15 @@ class Residents:
         self._unwanted_since_s: dict[ModelVersion, float] = {}
         # How many looks ago a version was withdrawn.
         self._withdrawn: dict[ModelVersion, int] = {}
+        self._loading: frozenset[ModelVersion] = frozenset()
 
     @property
-    def withdrawn(self) -> frozenset[ModelVersion]:
-        """Versions that are about to be unloaded: nobody should ask for them any more."""
-        return frozenset(self._withdrawn)
+    def unasked(self) -> frozenset[ModelVersion]:
+        """Versions that nobody should ask for, though the server may call them ready.
+
+        Those that are about to be unloaded, and those whose instances have not all started.
+        """
+        return self._loading.union(self._withdrawn)
 
     @property
     def failures(self) -> int:
@@ -130,10 +135,15 @@ class Residents:
         due = [v for v in missing if v not in self._failed or self._failed[v][1] <= now_s]
         if not due:
             return
-        outcomes = await asyncio.gather(
-            *(self._load_one(server, version, ready) for version in due),
-            return_exceptions=True,
-        )
+        self._loading = frozenset(due)
+        try:
+            with server.paced_starts(self._settings.loading_share if ready else 1.0):
+                outcomes = await asyncio.gather(
+                    *(self._load_one(server, version, ready) for version in due),
+                    return_exceptions=True,
+                )
+        finally:
+            self._loading = frozenset()
         server.stubs.look()
         for version, outcome in zip(due, outcomes, strict=True):
             if outcome is None:
@@ -152,11 +162,19 @@ class Residents:
         loaded = [other for other in ready if other.model == version.model]
         if loaded:
             self._require_memory(server, version, loaded[0])
-        patience_s = self._settings.background_load_s if ready else 0.0
+        timeout_s = self._settings.start_timeout_s
+        configs = await asyncio.to_thread(self.served.growing_configs, name) if ready else [None]
         try:
-            async with in_background(lambda: server.stubs.started(name), patience_s):
-                await server.control.load(name, self._settings.start_timeout_s)
-        except LoadRefused as error:
+            for config in configs:
+                await server.control.load(name, timeout_s, config)
+        except (LoadRefused, ProbeFailed) as error:
+            if len(configs) > 1:
+                # With some of its instances it would be taken for loaded.
+                with contextlib.suppress(ProbeFailed):
+                    await server.control.unload(name, timeout_s)
+                    server.stubs.kill(name)
+            if isinstance(error, ProbeFailed):
+                raise
             raise StartupError(f"model {version}: Triton cannot load it: {error}") from error
 
     def _require_memory(self, server: Server, version: ModelVersion, like: ModelVersion) -> None:

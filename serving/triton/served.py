@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 from serving.errors import StartupError
@@ -87,6 +87,21 @@ class ServedRepository:
             raise _unusable(folder, error) from error
         return name
 
+    def growing_configs(self, name: str) -> list[str]:
+        """The configuration of a version that is offered, as JSON, by one more instance each time.
+
+        Raises:
+            StartupError: it cannot be read.
+        """
+        whole = _read_config(self.root / name / _CONFIG)
+        counts = [group.count for group in whole.instance_group]
+        configs = []
+        for most in range(1, max(counts, default=1) + 1):
+            for group, count in zip(whole.instance_group, counts, strict=True):
+                group.count = min(count, most)
+            configs.append(json_format.MessageToJson(whole, preserving_proto_field_name=True))
+        return configs
+
 
 def config_of_version(config: Any, manifest: ModelManifest, name: str) -> Any:
     """Makes a model's configuration one version's: its name, and outputs as that version has them.
@@ -103,12 +118,16 @@ def config_of_version(config: Any, manifest: ModelManifest, name: str) -> Any:
 
 def _config(path: Path, version: PublishedVersion, name: str) -> str:
     """The text of the model's configuration for one version."""
+    config = config_of_version(_read_config(path), version.manifest, name)
+    return text_format.MessageToString(config)
+
+
+def _read_config(path: Path) -> Any:
     try:
-        config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     except (OSError, ValueError, text_format.ParseError) as error:
         reason = " ".join(str(error).split())
         raise StartupError(f"{path}: Triton's configuration cannot be read: {reason}") from error
-    return text_format.MessageToString(config_of_version(config, version.manifest, name))
 
 
 def _unusable(path: Path, error: OSError) -> StartupError:

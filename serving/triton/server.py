@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -12,6 +13,7 @@ from serving.settings import TelemetrySettings
 from serving.triton.command import EXIT_TIMEOUT_S, LOOPBACK, Ports, server_command
 from serving.triton.control import ProbeFailed, ServerControl
 from serving.triton.installation import TritonInstallation
+from serving.triton.pacing import paced_starts
 from serving.triton.process import ServerProcess
 from serving.triton.served import parse_served_name
 from serving.triton.shared_memory import new_prefix, remove_orphans, remove_regions
@@ -133,6 +135,10 @@ class Server:
         """Versions that lost a process since the last load; names each loss once."""
         found = map(parse_served_name, self.stubs.dead())
         return frozenset(version for version in found if version is not None)
+
+    def paced_starts(self, share: float) -> AbstractContextManager[None]:
+        """Gives processes that the server starts within the block this share of a core each."""
+        return paced_starts(self._prefix, share)
 
     async def stop(self, patience_s: float) -> None:
         """Lets requests under way finish within `patience_s` seconds, then ends everything."""

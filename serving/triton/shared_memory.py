@@ -17,6 +17,14 @@ def new_prefix() -> str:
     return f"{_family()}{os.getpid()}-{secrets.token_hex(4)}-"
 
 
+def start_share_file(prefix: str) -> Path:
+    """Where the processes of a server find how much of a core they may take to start.
+
+    Lies with the regions, so that it goes with them.
+    """
+    return _FOLDER / f"{prefix}start-share"
+
+
 def remove_regions(prefix: str) -> None:
     """Removes what a server left behind."""
     for path in _FOLDER.glob(f"{prefix}*"):

@@ -22,13 +22,19 @@ class StubWatch:
         """Finds the children; to be called after every load."""
         self._models = self._children()
 
-    def started(self, model: str) -> list[int]:
-        """Process ids of a model's stubs as of now, those of a load under way among them."""
-        return [pid for pid, name in self._children().items() if name == model]
-
     def processes(self, model: str) -> list[int]:
         """Process ids of a model's stubs, as of the last `look`."""
         return [pid for pid, name in self._models.items() if name == model]
+
+    def kill(self, model: str) -> None:
+        """Ends the stubs of a model that was unloaded, should the server have forgotten some.
+
+        It does when it could not load a model again of which it had some instances.
+        """
+        for pid, name in self._children().items():
+            if name == model:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).kill()
 
     def dead(self) -> set[str]:
         """Models that lost a stub since the last `look`; names each loss once.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 from serving.errors import StartupError
@@ -55,6 +55,30 @@ def test_each_version_is_a_model_with_its_own_outputs(
         link = served.root / f"add.{version}" / str(version)
         assert link.resolve() == (models.root / "add" / str(version)).resolve()
     assert sorted(p.name for p in served.root.iterdir()) == ["add.1", "add.12"]
+
+
+def test_a_version_grows_by_one_instance_at_a_time(models: ModelRepository, tmp_path: Path) -> None:
+    config = models.root / "add" / "config.pbtxt"
+    groups = "instance_group { count: 1 kind: KIND_GPU } instance_group { count: 3 kind: KIND_CPU }"
+    config.write_text(CONFIG + groups)
+    served = ServedRepository(models, tmp_path / "cache")
+    whole = offered(served, 12)
+    grown = [
+        json_format.Parse(text, model_config_pb2.ModelConfig())
+        for text in served.growing_configs("add.12")
+    ]
+    assert [[group.count for group in one.instance_group] for one in grown] == [
+        [1, 1],
+        [1, 2],
+        [1, 3],
+    ]
+    # Anything else that differed would make Triton load the version again.
+    assert grown[-1] == whole
+    # Without a group, it is Triton's to choose.
+    config.write_text(CONFIG)
+    offered(served, 12)
+    (only,) = served.growing_configs("add.12")
+    assert not json_format.Parse(only, model_config_pb2.ModelConfig()).instance_group
 
 
 def test_what_changed_is_offered_anew(models: ModelRepository, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ Parameters of `config.pbtxt`, named as in Triton's own ONNX Runtime backend:
     inter_op_thread_count: threads across operators; 0 or absent leaves it to ONNX Runtime.
 """
 
+from paced_start import start as paced_start  # isort: skip - paces the imports below
+
 import json
 import math
 import time
@@ -54,6 +56,7 @@ class TritonPythonModel:
         path = version_folder / (config.get("default_model_filename") or MODEL_FILE)
         if not path.is_file():
             raise pb_utils.TritonModelException(f"{path}: no such file")
+        paced_start.rest()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), _session_options(config), providers=_providers(args)
@@ -66,6 +69,7 @@ class TritonPythonModel:
         _require_same_names(path, "outputs", self._output_names, self._session.get_outputs())
         # Seconds that a row of the last run took.
         self._row_s = math.inf
+        paced_start.end()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers every request, in order; an error stays with the requests that it concerns.
