@@ -41,6 +41,7 @@ class Bench:
             "probe_period_s": 0.2,
             "restart_backoff_s": 0.05,
             "start_timeout_s": 30.0,
+            "loading_share": 0.5,
         }
         return TritonSettings(**{**values, **changes})
 

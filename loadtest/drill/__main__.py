@@ -28,9 +28,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--quiet-s",
     type=click.FloatRange(min=2),
-    default=5.0,
+    default=7.0,
     show_default=True,
-    help="Before each promotion, to compare with.",
+    help="Before each promotion and after it is undone, to compare with.",
 )
 @click.option("--repository", type=_PATH, default=ROOT / "model_repository")
 @click.option("--shop", type=_PATH, default=ROOT / "var" / "shop")
@@ -120,6 +120,7 @@ def _table(drill: Drill) -> Table:
         ),
         ("p99 between switches / quiet", f"{verdict.p99_ratio:.2f}"),
         ("the same by round", _spread(verdict.p99_ratios, 1.0, 2)),
+        ("quiet after / quiet before, by round", _spread(verdict.quiet_p99_ratios, 1.0, 2)),
     ):
         table.add_row(name, value)
     return table

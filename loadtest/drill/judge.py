@@ -19,7 +19,7 @@ Span = tuple[float, float]
 class Time(StrEnum):
     """When an answer was asked for."""
 
-    SETTLING = "after the peak"
+    SETTLING = "not compared"
     QUIET = "quiet"
     # While versions are loaded, held and unloaded.
     BETWEEN = "between switches"
@@ -45,9 +45,10 @@ class Round:
     rate_per_s: float
     # Whether these were the share of the peak that was asked for, by the peak after the round too.
     steady: bool
-    # No version is loaded, switched or unloaded; what is before it is no version's doing either,
-    # but the peak's that was measured.
-    quiet: Span
+    # No version is loaded, switched or unloaded, as long in all as the time between, and on both
+    # sides of it: the machine's speed moves. What is before is no version's doing either, but the
+    # peak's that was measured.
+    quiet: tuple[Span, Span]
     switches: tuple[Switch, ...]
     # From asking for the promotion until it was live, loading included.
     promotion_s: float
@@ -66,14 +67,24 @@ class Round:
     def _time(self, at_s: float) -> Time:
         if any(abs(at_s - switch.at_s) <= SWITCH_S for switch in self.switches):
             return Time.SWITCHING
-        if at_s < self.quiet[0]:
+        before, after = self.quiet
+        if not before[0] <= at_s < after[1]:
             return Time.SETTLING
-        return Time.QUIET if at_s < self.quiet[1] else Time.BETWEEN
+        return Time.BETWEEN if before[1] <= at_s < after[0] else Time.QUIET
 
     @property
     def p99_ratio(self) -> float:
         """p99 outside of the switch seconds against the quiet time."""
         return _p99_ratio({time: part_of(found) for time, found in self.parts().items()})
+
+    @property
+    def quiet_p99_ratio(self) -> float:
+        """p99 of the quiet time after against that before: what the machine alone moves."""
+        before, after = (
+            part_of([one for one in self.answers if start <= one.at_s < end])
+            for start, end in self.quiet
+        )
+        return after.p99_ms / before.p99_ms
 
     @property
     def text(self) -> str:
@@ -117,6 +128,8 @@ class Verdict:
     # `p99_ratio` of each of them. One has some hundred answers of each kind, so that a moment of
     # the machine moves it far; but no such moment moves the median of all.
     p99_ratios: tuple[float, ...]
+    # `quiet_p99_ratio` of each of them.
+    quiet_p99_ratios: tuple[float, ...]
 
     @property
     def p99_ratio(self) -> float:
@@ -158,6 +171,7 @@ def judge(rounds: Sequence[Round], model: str) -> Verdict:
         late=sum(_is_late(answer, switches, model) for answer in answers),
         parts={time: part_of(found) for time, found in by_time.items()},
         p99_ratios=tuple(one.p99_ratio for one in rounds if one.steady),
+        quiet_p99_ratios=tuple(one.quiet_p99_ratio for one in rounds if one.steady),
     )
 
 

@@ -30,7 +30,7 @@ _PEAKS = 3
 # A round says nothing if arrivals turn out to have been more than this much of the share that was
 # asked for, by the peak after it: the machine has become slower. Another is run in its stead, up to
 # so many in all for each that was asked for.
-_MUCH_MORE = 1.15
+_MUCH_MORE = 1.1
 _MOST_ROUNDS = 2
 # Of load while versions change, one after the other without a pause.
 _WINDOW_S = 5.0
@@ -53,9 +53,9 @@ class Options:
     rounds: int = 20
     # Of the peak.
     share: float = 0.7
-    # Before each promotion, to compare with.
-    quiet_s: float = 5.0
-    # After each switch; and before the quiet time, until what a peak left behind is done.
+    # Before each promotion and after all of it is undone, to compare with.
+    quiet_s: float = 7.0
+    # After each switch; and before each quiet time, until what was left behind is done.
     settle_s: float = 2.0
 
 
@@ -143,7 +143,7 @@ class _Operator:
         self._new = new
         self._options = options
         self._switches: list[Switch] = []
-        self._quiet: Span
+        self._quiet: tuple[Span, Span]
         self._promotion_s = self._rollback_s = 0.0
 
     def run(self) -> None:
@@ -151,16 +151,20 @@ class _Operator:
         options = self._options
         self._switches = []
         with CommerceClient(self._address, channels=1, token=_TOKEN) as client:
-            time.sleep(options.settle_s)
-            began_s = time.time()
-            time.sleep(options.quiet_s)
-            self._quiet = began_s, time.time()
+            before = self._rest()
             self._promotion_s = _promote(client, self._new, self._switches)
             time.sleep(options.settle_s)
             self._rollback_s = _roll_back(client, self._old, self._switches)
             time.sleep(options.settle_s)
             # The next promotion loads it as this one did.
             _wait_until_unloaded(client, self._new)
+            self._quiet = before, self._rest()
+
+    def _rest(self) -> Span:
+        time.sleep(self._options.settle_s)
+        began_s = time.time()
+        time.sleep(self._options.quiet_s)
+        return began_s, time.time()
 
     def told(self, rate_per_s: float, outcomes: Sequence[Outcome], *, steady: bool) -> Round:
         """The round that was just run, with what came back meanwhile."""

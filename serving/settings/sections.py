@@ -219,7 +219,7 @@ class TritonSettings(Section):
     """How often readiness is looked at."""
     memory_reserve_mib: Annotated[int, Field(ge=0)] = 256
     """Memory that has to stay free when a further version of a model is loaded."""
-    loading_share: Annotated[float, Field(gt=0, le=1)] = 0.12
+    loading_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of a core with which a further version starts while others answer, one instance after
     the other; 1 starts it as fast as it can. Theirs are the cores that it would take."""
     unload_after_s: Positive = 5.0

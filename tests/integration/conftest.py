@@ -109,6 +109,7 @@ def promotable(
         **models.environment(),
         "CARTWRIGHT_TRITON__MODEL_REPOSITORY": str(repository),
         "CARTWRIGHT_TRITON__UNLOAD_AFTER_S": "2",
+        "CARTWRIGHT_TRITON__LOADING_SHARE": "0.5",
         "CARTWRIGHT_TRITON__PROBE_PERIOD_S": "0.5",
         # Gates take minutes, and have tests of their own.
         "CARTWRIGHT_VERSIONS__GATES": "[]",

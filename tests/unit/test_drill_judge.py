@@ -24,11 +24,14 @@ def answers(start_s: float, seconds: float, version: int, latency_ms: float = 10
 def round_of(
     *parts: Sequence[Answer], steady: bool = True, errors: dict[str, int] | None = None
 ) -> Round:
-    """Settles from 80 s on, is quiet from 85 to 100, promotes 4 at 110 and goes back at 120."""
+    """Settles from 80 s on, is quiet from 85 to 100, promotes 4 at 110, goes back at 120.
+
+    Is quiet again from 130 to 145.
+    """
     return Round(
         rate_per_s=10.0,
         steady=steady,
-        quiet=(85.0, 100.0),
+        quiet=((85.0, 100.0), (130.0, 145.0)),
         switches=(
             Switch(at_s=110.0, action="promote", version=4),
             Switch(at_s=120.0, action="rollback", version=3),
@@ -40,16 +43,17 @@ def round_of(
     )
 
 
-CLEAN = (answers(80, 30, 3), answers(110.2, 9.6, 4), answers(120.2, 9.8, 3))
+CLEAN = (answers(80, 30, 3), answers(110.2, 9.6, 4), answers(120.2, 29.8, 3))
 
 
 def test_a_clean_drill_has_nothing_to_complain_of() -> None:
     verdict = judge([round_of(*CLEAN)], MODEL)
     assert (verdict.mixed, verdict.late, verdict.degraded, verdict.errors) == (0, 0, 0, {})
     assert verdict.p99_ratio == pytest.approx(1.0)
-    assert verdict.parts[Time.SETTLING].answers == 50
-    assert verdict.parts[Time.QUIET].answers == 150
-    assert sum(part.answers for part in verdict.parts.values()) == verdict.requests == 494
+    # Five seconds of each before and after what is compared.
+    assert verdict.parts[Time.SETTLING].answers == 100
+    assert verdict.parts[Time.QUIET].answers == 300
+    assert sum(part.answers for part in verdict.parts.values()) == verdict.requests == 694
 
 
 def test_slow_answers_count_where_they_fall() -> None:
@@ -64,6 +68,14 @@ def test_slow_answers_count_where_they_fall() -> None:
     # What a peak left behind is no version's doing.
     verdict = judge([round_of(answers(80, 5, 3, 500.0), quiet, answers(100, 8, 3))], MODEL)
     assert verdict.p99_ratio == pytest.approx(1.0)
+
+
+def test_a_machine_that_becomes_slower_is_seen_on_both_sides() -> None:
+    before, after = answers(85, 15, 3), answers(130, 15, 3, 30.0)
+    verdict = judge([round_of(before, answers(100, 8, 3, 20.0), after)], MODEL)
+    assert verdict.parts[Time.QUIET].answers == 300
+    assert verdict.p99_ratio == pytest.approx(20.0 / 30.0)
+    assert verdict.quiet_p99_ratios == pytest.approx((3.0,))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +116,7 @@ def test_a_round_with_too_much_load_says_nothing_of_latency_but_of_everything_el
     assert verdict.errors == {"UNAVAILABLE": 2}
     assert verdict.refused_unsteady == 7
     assert verdict.p99_ratio == pytest.approx(1.0)
-    assert sum(part.answers for part in verdict.parts.values()) == 494
+    assert sum(part.answers for part in verdict.parts.values()) == 694
 
 
 def test_a_bad_moment_while_all_is_quiet_does_not_hide_what_the_rounds_show() -> None:

@@ -91,7 +91,6 @@ def test_a_process_rests_between_imports_by_its_share(
         clock.worked_s += 0.002
         assert importlib.util.find_spec("no_such_module_anywhere") is None
         assert clock.slept_s[1:] == [pytest.approx(0.016)]
-        # Triton does not wait for ever.
         clock.worked_s += 10.0
         start.rest()
         assert clock.slept_s[2:] == [0.5]
@@ -103,6 +102,17 @@ def test_a_process_rests_between_imports_by_its_share(
     clock.worked_s += 1.0
     start.rest()
     assert len(clock.slept_s) == 4
+
+
+def test_a_slow_machine_makes_no_process_rest_for_longer_than_triton_waits(
+    paced_start: ModuleType, clock: Clock
+) -> None:
+    start = paced_start.PacedStart(0.05)
+    for _ in range(100):
+        clock.worked_s += 0.1
+        start.rest()
+    assert max(clock.slept_s) == 0.5
+    assert sum(clock.slept_s) == pytest.approx(12.0)
 
 
 def test_a_full_share_is_left_alone(paced_start: ModuleType, clock: Clock) -> None:

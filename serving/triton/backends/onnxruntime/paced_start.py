@@ -18,8 +18,10 @@ from typing import Any
 
 # CPU seconds between two rests, at the least: a rest that is much shorter ends late.
 _GRAIN_S = 0.003
-# One rest at the longest. Triton waits for a process only so long (stub-timeout-seconds, 30 s).
+# One rest at the longest, and all of them: Triton waits for a process only so long (30 s, its
+# option stub-timeout-seconds).
 _LONGEST_REST_S = 0.5
+_MOST_REST_S = 12.0
 # In the names of a server's shared memory, what stands before Triton's own part.
 _PREFIX_PARTS = 5
 _REGION_ARGUMENT = 2
@@ -36,6 +38,7 @@ class PacedStart:
         """
         self._rest_per_s = 1.0 / share - 1.0
         self._rested_at_s = 0.0
+        self._left_s = _MOST_REST_S
 
     def begin(self) -> None:
         """Rests between imports from now on, unless the share is all of a core."""
@@ -53,7 +56,9 @@ class PacedStart:
             return
         worked_s = time.process_time() - self._rested_at_s
         if worked_s >= _GRAIN_S:
-            time.sleep(min(worked_s * self._rest_per_s, _LONGEST_REST_S))
+            rest_s = min(worked_s * self._rest_per_s, _LONGEST_REST_S, self._left_s)
+            self._left_s -= rest_s
+            time.sleep(rest_s)
             self._rested_at_s = time.process_time()
 
     def end(self) -> None:
