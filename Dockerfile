@@ -2,11 +2,10 @@
 # container beside this one (triton.mode: external) or by the wheel inside (triton.mode: managed).
 #
 #   docker build -t cartwright .
-#   docker run --shm-size=2g --ulimit nice=20 -p 9000:9000 --user "$(id -u)" \
+#   docker run --shm-size=2g -p 9000:9000 --user "$(id -u)" \
 #       -v "$PWD/model_repository:/app/model_repository:ro" -v "$PWD/var:/app/var" cartwright
 #
 # --shm-size: Ray's object store and Triton's Python backend live in /dev/shm.
-# --ulimit nice=20: a version that is loaded takes the time that others leave (docs/promotion.md).
 FROM python:3.11-slim-bookworm
 
 RUN useradd --create-home cartwright
