@@ -144,7 +144,7 @@ class ModelAdmin:
             StoreUnavailable: the line-ups cannot be read.
         """
         self._require(model)
-        entry = self.store.read_all().get(model)
+        entry, rollout = self.store.newest(model)
         lineup = Lineup(model=model) if entry is None else entry.lineup
         numbers = sorted({*self._models.versions(model), *lineup.known})
         return ModelState(
@@ -152,7 +152,7 @@ class ModelAdmin:
             entry=entry,
             versions=tuple(self._state(lineup, number) for number in numbers),
             serving_host_ids=self.readiness.serving_host_ids(),
-            rollout=self._rollout(model),
+            rollout=self._rollout(entry, rollout),
         )
 
     def history(self, model: str, limit: int) -> list[Entry]:
@@ -246,15 +246,14 @@ class ModelAdmin:
         needed = dict.fromkeys((*self._gates, *failed))
         return gated_promotion(version, needed, verdicts, force=force)
 
-    def _rollout(self, model: str) -> RolloutState | None:
-        for entry, rollout in self.store.rollouts():
-            if entry.model == model:
-                judgement = None
-                if rollout.counting:
-                    judgement = self.judge.judge(entry, rollout, self.judge.total(entry))
-                stage = name_of(rollout.stage, self.judge.settings)
-                return RolloutState(rollout=rollout, stage=stage, judgement=judgement)
-        return None
+    def _rollout(self, entry: Entry | None, rollout: Rollout | None) -> RolloutState | None:
+        if entry is None or rollout is None:
+            return None
+        judgement = None
+        if rollout.counting:
+            judgement = self.judge.judge(entry, rollout, self.judge.total(entry))
+        stage = name_of(rollout.stage, self.judge.settings)
+        return RolloutState(rollout=rollout, stage=stage, judgement=judgement)
 
     def _require(self, model: str) -> None:
         if model not in self._names:

@@ -9,14 +9,14 @@ import dataclasses
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from serving.errors import Conflict, InvalidRequest, StoreUnavailable
 from serving.rollout.record import Rollout
-from serving.versions.database import connected, make_tables, transaction
+from serving.versions.database import connected, make_tables, snapshot, transaction
 from serving.versions.lineup import MAX_TEXT, Lineup, Step
 from serving.versions.verdict import Verdict
 
@@ -146,20 +146,36 @@ class VersionStore:
                 )
         return entry
 
-    def rollouts(self) -> list[tuple[Entry, Rollout]]:
-        """Every rollout that is going on, with the newest entry of its model.
+    def newest(self, model: str) -> tuple[Entry | None, Rollout | None]:
+        """The newest entry of a model and the rollout that it is part of, both of one moment.
 
         Raises:
             StoreUnavailable: the file cannot be read, or holds a rollout that is none.
         """
-        with connected(self.path) as connection:
-            entries = newest_entries(connection)
-            rows = connection.execute("SELECT model, revision, rollout FROM rollouts").fetchall()
+        with connected(self.path) as connection, snapshot(connection):
+            entry = newest_entries(connection).get(model)
+            rollouts = self._rollouts(connection, [] if entry is None else [entry])
+        return entry, rollouts[0][1] if rollouts else None
+
+    def rollouts(self) -> list[tuple[Entry, Rollout]]:
+        """Every rollout that is going on, with the newest entry of its model, all of one moment.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or holds a rollout that is none.
+        """
+        with connected(self.path) as connection, snapshot(connection):
+            return self._rollouts(connection, newest_entries(connection).values())
+
+    def _rollouts(
+        self, connection: sqlite3.Connection, entries: Iterable[Entry]
+    ) -> list[tuple[Entry, Rollout]]:
+        rows = connection.execute("SELECT model, revision, rollout FROM rollouts")
+        texts = {(model, revision): text for model, revision, text in rows}
         try:
             return [
-                (entries[model], Rollout.model_validate_json(text))
-                for model, revision, text in rows
-                if entries[model].revision == revision
+                (entry, Rollout.model_validate_json(texts[entry.model, entry.revision]))
+                for entry in entries
+                if (entry.model, entry.revision) in texts
             ]
         except ValueError as error:
             raise StoreUnavailable(f"{self.path}: rollouts: {error}") from error

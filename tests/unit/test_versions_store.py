@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from serving.errors import Conflict, InvalidRequest, StoreUnavailable
+from serving.rollout.record import Rollout
 from serving.versions import lineup as rules
 from serving.versions.lineup import Lineup, StepRefused
-from serving.versions.store import Entry, VersionStore
+from serving.versions.store import Entry, VersionStore, newest_entries
 
 MODEL = "understanding"
 
@@ -31,6 +32,7 @@ def take(
     reason: str = "better",
     expected_revision: int | None = None,
     forced: bool = False,
+    rollout: Rollout | None = None,
 ) -> Entry:
     def step(lineup: Lineup) -> Lineup:
         found: Lineup = getattr(rules, name)(lineup, *arguments)
@@ -44,6 +46,7 @@ def take(
         reason=reason,
         expected_revision=expected_revision,
         forced=forced,
+        rollout=rollout,
     )
 
 
@@ -106,6 +109,36 @@ def test_a_refused_step_leaves_no_trace(store: VersionStore) -> None:
         take(store, "promote", 3, author="a" * 1001)
     assert caught.value.message == "author: has 1001 characters, at most 1000"
     assert store.read(MODEL)[1] == len(store.history(MODEL)) == 1
+
+
+def test_a_model_and_its_rollout_are_of_one_moment(
+    store: VersionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.newest(MODEL) == (None, None)
+    take(store, "stage", 3)
+    take(store, "promote", 3)
+    take(store, "stage", 4)
+    shadow = Rollout(version=4, author="ada", reason="better", stepped_at_ms=0)
+    begun = take(store, "shadow", 4, rollout=shadow)
+    assert store.newest("ranker") == (None, None)
+    taken = [(begun, shadow)]
+
+    def overtaken(connection: sqlite3.Connection) -> dict[str, Entry]:
+        """The rollout goes on between two looks into the file."""
+        found = newest_entries(connection)
+        stage = len(taken)
+        after = shadow.model_copy(update={"stage": stage})
+        taken.append((take(store, "canary", 4, 10.0 * stage, rollout=after), after))
+        return found
+
+    monkeypatch.setattr("serving.versions.store.newest_entries", overtaken)
+    assert store.newest(MODEL) == taken[0]
+    assert store.newest(MODEL) == taken[1]
+    assert store.rollouts() == [taken[2]]
+    take(store, "rollback")
+    monkeypatch.undo()
+    assert store.newest(MODEL) == (store.history(MODEL)[0], None)
+    assert store.rollouts() == []
 
 
 def test_the_history_cannot_be_changed(store: VersionStore) -> None:
