@@ -52,7 +52,7 @@ class Load:
     first: int = 0
     # Tells the conversations of one load from another's.
     run: str = ""
-    # Whether every answer is told by itself, with the versions that gave it.
+    # Whether every answer is told by itself, with the versions that gave it, and every refusal.
     each: bool = False
 
 
@@ -93,6 +93,8 @@ class Outcome:
     next: int
     # In the order in which they came; () unless asked for.
     answers: tuple[Answer, ...] = ()
+    # When what was refused was due to be asked, Unix time; () unless asked for.
+    refused_at_s: tuple[float, ...] = ()
 
 
 class LoadGenerator:
@@ -184,8 +186,9 @@ class _Run:
     latencies_s: list[float] = field(default_factory=list)
     refusals_s: list[float] = field(default_factory=list)
     replies: list[tuple[int, bytes]] = field(default_factory=list)
-    # Of each reply, on the clock of `time.perf_counter`.
+    # Of each reply and of each refusal, on the clock of `time.perf_counter`.
     sent_s: list[float] = field(default_factory=list)
+    refused_sent_s: list[float] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
     first_error: str = ""
 
@@ -278,6 +281,7 @@ class _Run:
                 self.replies.append((caller.message, content))
             elif status == _REFUSED_CODE:
                 self.refusals_s.append(now_s - caller.sent_s)
+                self.refused_sent_s.append(caller.sent_s)
         if status != OK and not self.first_error:
             self.first_error = f"{_NAMES.get(status, status)}: {content.decode(errors='replace')}"
         if self.over:
@@ -328,7 +332,12 @@ class _Run:
             first_error=self.first_error,
             next=next(self.numbers),
             answers=self._answers() if self.load.each else (),
+            refused_at_s=self._refused_at_s() if self.load.each else (),
         )
+
+    def _refused_at_s(self) -> tuple[float, ...]:
+        unix_s = time.time() - time.perf_counter()
+        return tuple(unix_s + sent_s for sent_s in self.refused_sent_s)
 
     def _answers(self) -> tuple[Answer, ...]:
         unix_s = time.time() - time.perf_counter()

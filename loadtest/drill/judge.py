@@ -54,8 +54,22 @@ class Round:
     promotion_s: float
     rollback_s: float
     answers: tuple[Answer, ...]
-    # By gRPC status.
+    # Unix times at which what was refused as too much was asked.
+    refused_at_s: tuple[float, ...]
+    # What else failed, by gRPC status.
     errors: dict[str, int]
+
+    @property
+    def counts(self) -> bool:
+        """Whether the round says what a promotion does to others.
+
+        Not if the load was too much for the machine as it was then, of which refusals while
+        nothing is promoted are proof.
+        """
+        return self.steady and not self._refused(Time.QUIET)
+
+    def _refused(self, time: Time) -> int:
+        return sum(self._time(at_s) is time for at_s in self.refused_at_s)
 
     def parts(self) -> dict[Time, list[Answer]]:
         """The answers by when they were asked for."""
@@ -95,7 +109,10 @@ class Round:
             f"back after {self.rollback_s * 1000.0:.0f} ms, "
             f"p99 quiet {quiet.p99_ms:.0f}, between switches {between.p99_ms:.0f} ms"
             + "".join(f", {count} {status}" for status, count in self.errors.items())
-            + ("" if self.steady else "; does not count, the machine became too slow for the load")
+            + "".join(
+                f", {self._refused(time)} refused ({time})" for time in Time if self._refused(time)
+            )
+            + ("" if self.counts else "; does not count, the machine became too slow for the load")
         )
 
 
@@ -114,16 +131,16 @@ class Verdict:
 
     # Of all rounds.
     requests: int
-    # By gRPC status; without refusals in rounds whose load was too much.
+    # By gRPC status; without refusals in rounds that do not count.
     errors: dict[str, int]
     # Those.
-    refused_unsteady: int
+    refused_apart: int
     degraded: int
     # Turns in which a model answered by two versions.
     mixed: int
     # Answers by a version that was not live any more, later than `SWITCH_S` after the switch.
     late: int
-    # Of the steady rounds.
+    # Of the rounds that count.
     parts: dict[Time, Part]
     # `p99_ratio` of each of them. One has some hundred answers of each kind, so that a moment of
     # the machine moves it far; but no such moment moves the median of all.
@@ -152,26 +169,26 @@ def judge(rounds: Sequence[Round], model: str) -> Verdict:
     answers = [answer for one in rounds for answer in one.answers]
     switches = [switch for one in rounds for switch in one.switches]
     errors: Counter[str] = Counter()
-    refused = 0
+    refused_apart = 0
     by_time: dict[Time, list[Answer]] = {time: [] for time in Time}
     for one in rounds:
-        counted = Counter(one.errors)
-        if one.steady:
+        errors += Counter(one.errors)
+        if one.counts:
+            errors[REFUSED] += len(one.refused_at_s)
             for time, found in one.parts().items():
                 by_time[time] += found
         else:
-            refused += counted.pop(REFUSED, 0)
-        errors += counted
+            refused_apart += len(one.refused_at_s)
     return Verdict(
-        requests=len(answers) + errors.total() + refused,
-        errors=dict(errors),
-        refused_unsteady=refused,
+        requests=len(answers) + errors.total() + refused_apart,
+        errors=dict(+errors),
+        refused_apart=refused_apart,
         degraded=sum(answer.degraded for answer in answers),
         mixed=sum(_is_mixed(answer) for answer in answers),
         late=sum(_is_late(answer, switches, model) for answer in answers),
         parts={time: part_of(found) for time, found in by_time.items()},
-        p99_ratios=tuple(one.p99_ratio for one in rounds if one.steady),
-        quiet_p99_ratios=tuple(one.quiet_p99_ratio for one in rounds if one.steady),
+        p99_ratios=tuple(one.p99_ratio for one in rounds if one.counts),
+        quiet_p99_ratios=tuple(one.quiet_p99_ratio for one in rounds if one.counts),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from loadtest.bench import workloads
 from loadtest.bench.load import Load, LoadGenerator, Outcome, load_generator
 from loadtest.bench.texts import make_texts
-from loadtest.drill.judge import REFUSED, Round, Span, Switch, Verdict, judge
+from loadtest.drill.judge import Round, Span, Switch, Verdict, judge
 from serving.cli.local_stack import local_stack
 from serving.client import CommerceClient
 from serving.errors import StartupError
@@ -112,7 +112,7 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
             load = replace(load, first=peak.next)
 
         measure_peak()
-        while sum(one.steady for one in rounds) < options.rounds:
+        while sum(one.counts for one in rounds) < options.rounds:
             if len(rounds) == _MOST_ROUNDS * options.rounds:
                 break
             # One fast moment is not the machine's speed.
@@ -171,7 +171,6 @@ class _Operator:
         errors: Counter[str] = Counter()
         for outcome in outcomes:
             errors.update(outcome.errors)
-            errors[REFUSED] += outcome.refused
         return Round(
             rate_per_s=rate_per_s,
             steady=steady,
@@ -180,6 +179,7 @@ class _Operator:
             promotion_s=self._promotion_s,
             rollback_s=self._rollback_s,
             answers=tuple(answer for outcome in outcomes for answer in outcome.answers),
+            refused_at_s=tuple(at_s for outcome in outcomes for at_s in outcome.refused_at_s),
             errors=dict(+errors),
         )
 

@@ -22,7 +22,10 @@ def answers(start_s: float, seconds: float, version: int, latency_ms: float = 10
 
 
 def round_of(
-    *parts: Sequence[Answer], steady: bool = True, errors: dict[str, int] | None = None
+    *parts: Sequence[Answer],
+    steady: bool = True,
+    refused_at_s: tuple[float, ...] = (),
+    errors: dict[str, int] | None = None,
 ) -> Round:
     """Settles from 80 s on, is quiet from 85 to 100, promotes 4 at 110, goes back at 120.
 
@@ -39,6 +42,7 @@ def round_of(
         promotion_s=3.0,
         rollback_s=0.03,
         answers=tuple(answer for part in parts for answer in part),
+        refused_at_s=refused_at_s,
         errors=errors or {},
     )
 
@@ -100,8 +104,8 @@ def test_a_version_that_is_not_live_any_more_must_not_answer(
 
 def test_errors_degraded_and_mixed_answers_are_counted() -> None:
     mixed = Answer(101.0, 1.0, ((MODEL, 3, "live"), (MODEL, 4, "live")), True)
-    errors = {"UNAVAILABLE": 2, REFUSED: 1}
-    verdict = judge([round_of(answers(85, 1, 3), [mixed], errors=errors)] * 2, MODEL)
+    one = round_of(answers(85, 1, 3), [mixed], refused_at_s=(105.0,), errors={"UNAVAILABLE": 2})
+    verdict = judge([one] * 2, MODEL)
     assert (verdict.mixed, verdict.degraded) == (2, 2)
     assert verdict.errors == {"UNAVAILABLE": 4, REFUSED: 2}
     assert verdict.requests == 2 * (10 + 1 + 3)
@@ -110,13 +114,31 @@ def test_errors_degraded_and_mixed_answers_are_counted() -> None:
 def test_a_round_with_too_much_load_says_nothing_of_latency_but_of_everything_else() -> None:
     mixed = Answer(101.0, 1.0, ((MODEL, 3, "live"), (MODEL, 4, "live")), True)
     late = answers(125, 1, 4, 900.0)
-    too_much = round_of([mixed], late, steady=False, errors={"UNAVAILABLE": 2, REFUSED: 7})
+    too_much = round_of(
+        [mixed], late, steady=False, refused_at_s=(105.0,) * 7, errors={"UNAVAILABLE": 2}
+    )
     verdict = judge([round_of(*CLEAN), too_much], MODEL)
     assert (verdict.mixed, verdict.late, verdict.degraded) == (1, 10, 1)
     assert verdict.errors == {"UNAVAILABLE": 2}
-    assert verdict.refused_unsteady == 7
+    assert verdict.refused_apart == 7
     assert verdict.p99_ratio == pytest.approx(1.0)
     assert sum(part.answers for part in verdict.parts.values()) == 694
+
+
+@pytest.mark.parametrize(
+    ("at_s", "counts"),
+    # As it settles; on either side; while the version is loaded; in a switch second.
+    [(82.0, True), (95.0, False), (131.0, False), (105.0, True), (110.0, True)],
+)
+def test_what_is_refused_counts_unless_it_is_refused_while_nothing_is_promoted(
+    at_s: float, counts: bool
+) -> None:
+    one = round_of(*CLEAN, refused_at_s=(at_s, 105.0))
+    assert one.counts is counts
+    verdict = judge([one], MODEL)
+    assert (verdict.errors, verdict.refused_apart) == (({REFUSED: 2}, 0) if counts else ({}, 2))
+    assert verdict.requests == 694 + 2
+    assert len(verdict.p99_ratios) == counts
 
 
 def test_a_bad_moment_while_all_is_quiet_does_not_hide_what_the_rounds_show() -> None:
@@ -132,5 +154,8 @@ def test_a_round_is_told_in_a_line() -> None:
     assert one.text == (
         "10/s, live after 3.0 s, back after 30 ms, p99 quiet 10, between switches 10 ms"
     )
-    odd = replace(one, steady=False, errors={REFUSED: 3})
-    assert ", 3 RESOURCE_EXHAUSTED; does not count, the machine became too slow" in odd.text
+    odd = replace(one, errors={"UNAVAILABLE": 2}, refused_at_s=(90.0, 105.0, 131.0))
+    assert odd.text.endswith(
+        " ms, 2 UNAVAILABLE, 2 refused (quiet), 1 refused (between switches); "
+        "does not count, the machine became too slow for the load"
+    )

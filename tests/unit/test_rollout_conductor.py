@@ -1,145 +1,28 @@
 """Rollouts go on, go back, and survive whoever conducts them."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from serving.errors import InvalidRequest, StoreUnavailable
-from serving.models.manifest import ArtifactRecord, sha256_of
-from serving.models.version import ModelVersion
-from serving.rollout.conductor import Conductor, Ratings, keep_conducting
+from serving.rollout.conductor import keep_conducting
 from serving.rollout.counts import ArmCounts, Counts, ShadowCounts
-from serving.rollout.counts_file import FILE_NAME as COUNTS_FILE_NAME
-from serving.rollout.counts_file import CountsFile
 from serving.rollout.record import Rollout
-from serving.settings import RolloutSettings
-from serving.triton.records import HostRecord, HostState
 from serving.versions import lineup as steps
-from serving.versions.admin import Action, Change, ModelState
+from serving.versions.admin import Action, Change
 from serving.versions.lineup import MAX_TEXT, Lineup, StepRefused
 from serving.versions.verdict import Gate
-from tests.model_admin import model_admin
-from tests.tiny_models import manifest
+from tests.rollout_bench import MODEL, RolloutBench, begun
 from tests.waiting import until
-
-MODEL = "add"
-SETTINGS = RolloutSettings(shares=(10.0, 50.0), min_stage_s=1.0, max_stage_s=100.0, max_load_s=10.0)
-
-
-class Bench:
-    """A model of which version 1 is live and 2 published; the clock and customers are told."""
-
-    def __init__(self, folder: Path, *gates: Gate) -> None:
-        for version in (1, 2, 3):
-            place = folder / "models" / MODEL / str(version)
-            place.mkdir(parents=True)
-            path = place / "model.onnx"
-            path.write_bytes(b"weights")
-            record = ArtifactRecord(
-                kind="onnx", path=path.name, sha256=sha256_of(path), size_bytes=7
-            )
-            manifest(MODEL, version=version, artifacts=(record,)).write(place)
-        self.ready: tuple[int, ...] = (1, 2)
-        self.faults: dict[str, str] = {}
-        self.ratings: Ratings = {}
-        self.opened = {ModelVersion(MODEL, version) for version in (1, 2, 3)}
-        self.counts = CountsFile(folder / COUNTS_FILE_NAME)
-        self.total = Counts()
-        self.admin = model_admin(
-            folder,
-            folder / "models",
-            (MODEL,),
-            self.hosts,
-            lambda: self.opened,
-            gates=gates,
-            rollout=SETTINGS,
-            ratings=lambda _model, _since_ms: self.ratings,
-        )
-        self.now_ms = 0
-        self.store = self.admin.store
-        live = Lineup(model=MODEL, live=1, staged=(2, 3))
-        self.store.apply(MODEL, lambda _: live, action="adopt 1", author="test", reason="test")
-
-    def hosts(self) -> list[HostRecord]:
-        return [
-            HostRecord(
-                host_id="h",
-                state=HostState.READY,
-                ready_models={MODEL: self.ready},
-                faults=self.faults,
-            )
-        ]
-
-    def conductor(self, clock_ms: Callable[[], int] | None = None) -> Conductor:
-        """Another one each time: none keeps anything to itself."""
-        return Conductor(
-            self.store,
-            self.admin.judge,
-            self.admin.readiness,
-            self.admin.promotion,
-            clock_ms=clock_ms or (lambda: self.now_ms),
-        )
-
-    def begin(self, version: int = 2, *, force: bool = False) -> ModelState:
-        self.now_ms = self.store.history(MODEL)[0].at_ms
-        return self.take(Action.ROLL_OUT, version, force=force)
-
-    def take(self, action: Action, version: int = 0, *, force: bool = False) -> ModelState:
-        return self.admin.change(
-            Change(
-                model=MODEL,
-                action=action,
-                version=version,
-                author="ada",
-                reason="to see",
-                force=force,
-            )
-        )
-
-    def after(self, seconds: float) -> None:
-        """Somebody looks so much later."""
-        self.now_ms += round(seconds * 1000)
-        self.conductor().look()
-
-    def happen(self, counts: Counts) -> None:
-        """Customers come."""
-        self.total = self.total.plus(counts)
-        salt = self.store.read(MODEL)[0].salt
-        self.counts.put("a process", {(MODEL, salt): self.total.to_json()})
-
-    def happen_well(self) -> None:
-        good = ArmCounts()
-        for number in range(6000):
-            good.add("Converse", 10.0 + number % 5, bad=False)
-        self.happen(Counts(live=good, candidate=good, shadow=ShadowCounts(of=2000, answered=2000)))
-
-    def last(self) -> tuple[str, str, str]:
-        entry = self.store.history(MODEL)[0]
-        return entry.action, entry.author, entry.reason
-
-    @property
-    def lineup(self) -> Lineup:
-        return self.store.read(MODEL)[0]
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> RolloutBench:
+    return RolloutBench(tmp_path)
 
 
-def begun(bench: Bench, stage: int) -> Bench:
-    """The rollout in a stage that counts."""
-    bench.begin()
-    bench.after(1.0)
-    for _ in range(stage):
-        bench.happen_well()
-        bench.after(2.0)
-    return bench
-
-
-def test_a_good_version_goes_live_stage_by_stage(bench: Bench) -> None:
+def test_a_good_version_goes_live_stage_by_stage(bench: RolloutBench) -> None:
     bench.begin()
     bench.after(0.0)
     seen = []
@@ -161,7 +44,7 @@ def test_a_good_version_goes_live_stage_by_stage(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_a_version_that_fails_is_withdrawn_from_any_stage(bench: Bench, stage: int) -> None:
+def test_a_version_that_fails_is_withdrawn_from_any_stage(bench: RolloutBench, stage: int) -> None:
     begun(bench, stage)
     bad = ArmCounts(of=40, bad=40)
     bench.happen(
@@ -178,7 +61,7 @@ def test_a_version_that_fails_is_withdrawn_from_any_stage(bench: Bench, stage: i
     assert "60 of 60" in reason or "40 of 40" in reason
 
 
-def test_customers_who_complain_end_it(bench: Bench) -> None:
+def test_customers_who_complain_end_it(bench: RolloutBench) -> None:
     begun(bench, 1)
     bench.ratings = {(1, "live"): (5, 100), (2, "canary"): (35, 40), (1, "canary"): (0, 999)}
     bench.after(0.1)
@@ -186,7 +69,7 @@ def test_customers_who_complain_end_it(bench: Bench) -> None:
     assert "bad feedback: 35 of 40 against 5 of 100" in bench.last()[2]
 
 
-def test_every_stage_takes_its_time_and_not_for_ever(bench: Bench) -> None:
+def test_every_stage_takes_its_time_and_not_for_ever(bench: RolloutBench) -> None:
     begun(bench, 0)
     bench.happen_well()
     bench.after(0.5)
@@ -200,7 +83,7 @@ def test_every_stage_takes_its_time_and_not_for_ever(bench: Bench) -> None:
     assert bench.last()[2].startswith("undecided as canary 10 % after 100 s: failed or degraded: ")
 
 
-def test_without_anybody_to_compare_with_it_waits(bench: Bench) -> None:
+def test_without_anybody_to_compare_with_it_waits(bench: RolloutBench) -> None:
     begun(bench, 0)
     # The shadow does well, but there are not enough calls to know what is late.
     bench.happen(Counts(shadow=ShadowCounts(of=2000, answered=2000)))
@@ -211,7 +94,7 @@ def test_without_anybody_to_compare_with_it_waits(bench: Bench) -> None:
     assert bench.lineup.canary_percent == 10.0
 
 
-def test_what_a_slow_version_costs_is_judged_by_what_was_usual_before(bench: Bench) -> None:
+def test_what_a_slow_version_costs_is_judged_by_what_was_usual_before(bench: RolloutBench) -> None:
     begun(bench, 1)
     slow, usual = ArmCounts(), ArmCounts()
     for _ in range(40):
@@ -222,7 +105,7 @@ def test_what_a_slow_version_costs_is_judged_by_what_was_usual_before(bench: Ben
     assert "later than live's p99: 40 of 40 against 0 of 40" in bench.last()[2]
 
 
-def test_it_counts_from_when_the_version_is_ready_everywhere(bench: Bench) -> None:
+def test_it_counts_from_when_the_version_is_ready_everywhere(bench: RolloutBench) -> None:
     bench.ready = (1,)
     shown = bench.begin().rollout
     assert shown is not None
@@ -241,7 +124,7 @@ def test_it_counts_from_when_the_version_is_ready_everywhere(bench: Bench) -> No
     assert state.judgement.verdict == "go on"
 
 
-def test_a_version_that_cannot_be_loaded_is_withdrawn_with_its_reason(bench: Bench) -> None:
+def test_a_version_that_cannot_be_loaded_is_withdrawn_with_its_reason(bench: RolloutBench) -> None:
     bench.ready = (1,)
     bench.begin()
     bench.faults = {f"{MODEL}/2": "Triton: no such operator"}
@@ -250,7 +133,7 @@ def test_a_version_that_cannot_be_loaded_is_withdrawn_with_its_reason(bench: Ben
     assert bench.last()[2] == "it cannot be served: h: Triton: no such operator"
 
 
-def test_a_version_that_is_not_ready_in_time_is_withdrawn(bench: Bench) -> None:
+def test_a_version_that_is_not_ready_in_time_is_withdrawn(bench: RolloutBench) -> None:
     bench.ready = (1,)
     bench.begin()
     bench.after(9.0)
@@ -259,7 +142,7 @@ def test_a_version_that_is_not_ready_in_time_is_withdrawn(bench: Bench) -> None:
     assert bench.last()[2] == "not ready everywhere after 10 s: h: not loaded yet"
 
 
-def test_it_does_not_go_on_while_a_host_lacks_the_version(bench: Bench) -> None:
+def test_it_does_not_go_on_while_a_host_lacks_the_version(bench: RolloutBench) -> None:
     begun(bench, 0)
     bench.happen_well()
     bench.ready = (1,)
@@ -273,7 +156,7 @@ def test_it_does_not_go_on_while_a_host_lacks_the_version(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("action", "version"), [(Action.ROLLBACK, 0), (Action.PROMOTE, 2), (Action.SHADOW, 2)]
 )
-def test_whoever_takes_a_step_takes_over(bench: Bench, action: Action, version: int) -> None:
+def test_whoever_takes_a_step_takes_over(bench: RolloutBench, action: Action, version: int) -> None:
     begun(bench, 1)
     bench.take(action, version)
     lineup, revision = bench.store.read(MODEL)
@@ -283,7 +166,7 @@ def test_whoever_takes_a_step_takes_over(bench: Bench, action: Action, version: 
     assert bench.store.read(MODEL) == (lineup, revision)
 
 
-def test_steps_with_other_versions_leave_it_alone(bench: Bench) -> None:
+def test_steps_with_other_versions_leave_it_alone(bench: RolloutBench) -> None:
     held = Lineup(model=MODEL, live=1, previous=3, staged=(2,))
     bench.store.apply(MODEL, lambda _: held, action="hold", author="test", reason="test")
     begun(bench, 1)
@@ -296,7 +179,7 @@ def test_steps_with_other_versions_leave_it_alone(bench: Bench) -> None:
     assert bench.lineup.canary_percent == 50.0
 
 
-def test_of_several_who_conduct_one_takes_the_step(bench: Bench) -> None:
+def test_of_several_who_conduct_one_takes_the_step(bench: RolloutBench) -> None:
     begun(bench, 0)
     bench.happen_well()
     bench.now_ms += 2000
@@ -319,7 +202,7 @@ def test_of_several_who_conduct_one_takes_the_step(bench: Bench) -> None:
 
 
 def test_one_that_cannot_be_judged_does_not_hold_up_others(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: RolloutBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun(bench, 1)
     unreadable = Rollout(version=2, author="bob", reason="r", stepped_at_ms=0, counting=True)
@@ -338,7 +221,7 @@ def test_one_that_cannot_be_judged_does_not_hold_up_others(
     assert len(bench.store.rollouts()) == 2
 
 
-def test_the_name_of_an_author_is_cut_to_what_a_step_holds(bench: Bench) -> None:
+def test_the_name_of_an_author_is_cut_to_what_a_step_holds(bench: RolloutBench) -> None:
     bench.now_ms = bench.store.history(MODEL)[0].at_ms
     bench.admin.change(
         Change(
@@ -355,7 +238,7 @@ def test_the_name_of_an_author_is_cut_to_what_a_step_holds(bench: Bench) -> None
 
 
 def test_gates_are_asked_before_it_begins(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, Gate.PARITY)
+    bench = RolloutBench(tmp_path, Gate.PARITY)
     with pytest.raises(StepRefused, match="may not be promoted: parity has no verdict"):
         bench.begin()
     assert bench.lineup.candidate is None
@@ -371,7 +254,7 @@ def test_gates_are_asked_before_it_begins(tmp_path: Path) -> None:
     assert [entry.forced for entry in before] == [False, False, True, False]
 
 
-def test_what_cannot_be_rolled_out_is_refused(bench: Bench) -> None:
+def test_what_cannot_be_rolled_out_is_refused(bench: RolloutBench) -> None:
     with pytest.raises(StepRefused, match="version 1 is live"):
         bench.begin(1)
     with pytest.raises(StepRefused, match=r"version 9 is not known .*: stage it first"):
@@ -389,7 +272,7 @@ def test_what_cannot_be_rolled_out_is_refused(bench: Bench) -> None:
         bench.begin(2)
 
 
-def test_a_file_without_a_rollout_in_it_is_named(bench: Bench) -> None:
+def test_a_file_without_a_rollout_in_it_is_named(bench: RolloutBench) -> None:
     begun(bench, 0)
     (entry, rollout), *_ = bench.store.rollouts()
     broken = rollout.model_copy(update={"stage": "none"})
@@ -402,7 +285,7 @@ def test_a_file_without_a_rollout_in_it_is_named(bench: Bench) -> None:
 
 
 async def test_it_is_looked_at_as_long_as_something_is_tried(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: RolloutBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun(bench, 0)
     bench.happen_well()
