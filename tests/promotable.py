@@ -19,7 +19,9 @@ from serving.protos import commerce_pb2 as pb
 
 MODEL = "understanding"
 DEADLINE_MS = 5_000.0
-CUSTOMERS = 6
+CALLERS = 6
+# Of each caller, in turn: so many in all that both arms of an experiment get some of them.
+CUSTOMERS = 5
 # Between an answer and the customer's next words.
 THINK_S = 0.02
 _COMMAND_TIMEOUT_S = 120.0
@@ -138,7 +140,7 @@ class Told(NamedTuple):
 
     # On the monotonic clock.
     at_s: float
-    customer: int
+    customer: str
     # Of `MODEL`; 0 and "" if it had no part in the reply.
     version: int
     arm: str
@@ -152,7 +154,7 @@ class Load:
     promotable: Promotable
     # What they say; may change while they talk.
     text: str = "how long does delivery take, take {turn}?"
-    # Somebody else at every turn, so that both arms of an experiment have many customers.
+    # Somebody new at every turn.
     strangers: bool = False
     answers: list[Told] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
@@ -160,7 +162,7 @@ class Load:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        for number in range(CUSTOMERS):
+        for number in range(CALLERS):
             thread = threading.Thread(target=self._talk, args=(number,))
             self._threads.append(thread)
             thread.start()
@@ -190,10 +192,11 @@ class Load:
             turn = 0
             while not self._over.wait(THINK_S):
                 turn += 1
+                customer = f"customer-{number}-{turn if self.strangers else turn % CUSTOMERS}"
                 try:
                     reply = client.converse(
                         self.text.format(turn=turn),
-                        session_id=f"customer-{number}-{turn if self.strangers else 0}",
+                        session_id=customer,
                         deadline_ms=DEADLINE_MS,
                     )
                 except BaseException as error:  # noqa: BLE001 - told by the test
@@ -202,7 +205,7 @@ class Load:
                 used = [v for v in reply.meta.model_versions if v.model == MODEL]
                 version, arm = (used[0].version, used[0].arm) if used else (0, "")
                 degraded = tuple(reply.meta.degraded)
-                self.answers.append(Told(time.monotonic(), number, version, arm, degraded))
+                self.answers.append(Told(time.monotonic(), customer, version, arm, degraded))
 
 
 def wait(condition: Callable[[], bool], timeout_s: float = 60.0, *, period_s: float = 0.02) -> None:
