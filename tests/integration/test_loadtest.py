@@ -17,10 +17,11 @@ from tests.integration.conftest import ROOT, BuiltModels
 
 pytestmark = pytest.mark.integration
 
-# Loose enough for a busy machine without a GPU; the slowed stack is far beyond.
+# Loose enough for a busy machine without a GPU; the slowed stack is far beyond: a fifth of its
+# calls are within 100 ms, so that half of some twenty never are.
 LIMITS = {
     "calls_at_least": 20,
-    "latency": {"Understand": {"p50_ms": 300}, "ConverseStream": {"p50_ms": 1000}},
+    "latency": {"Understand": {"p50_ms": 100}, "ConverseStream": {"p50_ms": 1000}},
     "errors": {"INTERNAL": 0, "INVALID_ARGUMENT": 0, "any": 0.1},
     "degraded_share": 0.2,
 }
