@@ -332,21 +332,21 @@ class _Run:
             first_error=self.first_error,
             next=next(self.numbers),
             answers=self._answers() if self.load.each else (),
-            refused_at_s=self._refused_at_s() if self.load.each else (),
+            refused_at_s=tuple(map(_unix_s, self.refused_sent_s)) if self.load.each else (),
         )
 
-    def _refused_at_s(self) -> tuple[float, ...]:
-        unix_s = time.time() - time.perf_counter()
-        return tuple(unix_s + sent_s for sent_s in self.refused_sent_s)
-
     def _answers(self) -> tuple[Answer, ...]:
-        unix_s = time.time() - time.perf_counter()
         return tuple(
-            Answer(unix_s + sent_s, latency_s * 1000.0, *versions_of(self.load.workload, reply))
+            Answer(_unix_s(sent_s), latency_s * 1000.0, *versions_of(self.load.workload, reply))
             for sent_s, latency_s, (_, reply) in zip(
                 self.sent_s, self.latencies_s, self.replies, strict=True
             )
         )
+
+
+def _unix_s(performance_s: float) -> float:
+    """A time of `time.perf_counter` as Unix time."""
+    return performance_s + (time.time() - time.perf_counter())
 
 
 def _percentiles_ms(seconds: Sequence[float], shares: Sequence[float]) -> list[float]:

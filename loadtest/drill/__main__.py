@@ -77,10 +77,10 @@ def complaints(drill: Drill) -> list[str]:
         found.append(f"{verdict.late} answers by a version that was not live any more")
     if verdict.degraded:
         found.append(f"{verdict.degraded} answers were degraded")
-    counted = sum(one.counts for one in drill.rounds)
-    if counted < drill.asked:
+    steady = sum(one.steady for one in drill.rounds)
+    if steady < drill.asked:
         found.append(
-            f"only {counted} of {len(drill.rounds)} rounds had {drill.share:.0%} of the peak, "
+            f"only {steady} of {len(drill.rounds)} rounds had {drill.share:.0%} of the peak, "
             f"{drill.asked} should: the machine does not keep its speed"
         )
     # One bad moment in a quiet second would hide what all rounds show, and the other way round.
@@ -100,18 +100,18 @@ def _table(drill: Drill) -> Table:
     verdict = drill.verdict
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     rounds = drill.rounds
-    counted = [one for one in rounds if one.counts]
-    rates = [one.rate_per_s for one in counted]
+    steady = [one for one in rounds if one.steady]
+    rates = [one.rate_per_s for one in steady]
     for name, value in (
         (
             "promotions, each with a rollback",
-            f"{len(rounds)}, {len(counted)} of them count for p99",
+            f"{len(rounds)}, {len(steady)} of them count for p99",
         ),
         ("requests", str(verdict.requests)),
         ("peak, requests/s", _spread(drill.peaks_per_s, 1.0)),
         (f"arrivals at {drill.share:.0%} of it", _spread(rates, 1.0)),
         ("failed", str(sum(verdict.errors.values()))),
-        ("refused when the load was too much", str(verdict.refused_apart)),
+        ("refused when the load was too much", str(verdict.refused_unsteady)),
         ("degraded", str(verdict.degraded)),
         ("mixed turns", str(verdict.mixed)),
         ("by a version not live any more", str(verdict.late)),

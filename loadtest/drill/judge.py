@@ -59,15 +59,6 @@ class Round:
     # What else failed, by gRPC status.
     errors: dict[str, int]
 
-    @property
-    def counts(self) -> bool:
-        """Whether the round says what a promotion does to others.
-
-        Not if the load was too much for the machine as it was then, of which refusals while
-        nothing is promoted are proof.
-        """
-        return self.steady and not self._refused(Time.QUIET)
-
     def _refused(self, time: Time) -> int:
         return sum(self._time(at_s) is time for at_s in self.refused_at_s)
 
@@ -112,7 +103,11 @@ class Round:
             + "".join(
                 f", {self._refused(time)} refused ({time})" for time in Time if self._refused(time)
             )
-            + ("" if self.counts else "; does not count, the machine became too slow for the load")
+            + (
+                ""
+                if self.steady
+                else "; does not count for p99, the machine became too slow for the load"
+            )
         )
 
 
@@ -131,16 +126,16 @@ class Verdict:
 
     # Of all rounds.
     requests: int
-    # By gRPC status; without refusals in rounds that do not count.
+    # By gRPC status, refusals too.
     errors: dict[str, int]
-    # Those.
-    refused_apart: int
+    # How many of them were refused in rounds that turned out not to be steady.
+    refused_unsteady: int
     degraded: int
     # Turns in which a model answered by two versions.
     mixed: int
     # Answers by a version that was not live any more, later than `SWITCH_S` after the switch.
     late: int
-    # Of the rounds that count.
+    # Of the steady rounds.
     parts: dict[Time, Part]
     # `p99_ratio` of each of them. One has some hundred answers of each kind, so that a moment of
     # the machine moves it far; but no such moment moves the median of all.
@@ -169,26 +164,25 @@ def judge(rounds: Sequence[Round], model: str) -> Verdict:
     answers = [answer for one in rounds for answer in one.answers]
     switches = [switch for one in rounds for switch in one.switches]
     errors: Counter[str] = Counter()
-    refused_apart = 0
+    refused_unsteady = 0
     by_time: dict[Time, list[Answer]] = {time: [] for time in Time}
     for one in rounds:
-        errors += Counter(one.errors)
-        if one.counts:
-            errors[REFUSED] += len(one.refused_at_s)
+        errors += Counter({**one.errors, REFUSED: len(one.refused_at_s)})
+        if one.steady:
             for time, found in one.parts().items():
                 by_time[time] += found
         else:
-            refused_apart += len(one.refused_at_s)
+            refused_unsteady += len(one.refused_at_s)
     return Verdict(
-        requests=len(answers) + errors.total() + refused_apart,
-        errors=dict(+errors),
-        refused_apart=refused_apart,
+        requests=len(answers) + errors.total(),
+        errors=dict(errors),
+        refused_unsteady=refused_unsteady,
         degraded=sum(answer.degraded for answer in answers),
         mixed=sum(_is_mixed(answer) for answer in answers),
         late=sum(_is_late(answer, switches, model) for answer in answers),
         parts={time: part_of(found) for time, found in by_time.items()},
-        p99_ratios=tuple(one.p99_ratio for one in rounds if one.counts),
-        quiet_p99_ratios=tuple(one.quiet_p99_ratio for one in rounds if one.counts),
+        p99_ratios=tuple(one.p99_ratio for one in rounds if one.steady),
+        quiet_p99_ratios=tuple(one.quiet_p99_ratio for one in rounds if one.steady),
     )
 
 

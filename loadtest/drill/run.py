@@ -112,7 +112,7 @@ def run_drill(options: Options, folder: Path, say: Callable[[str], None]) -> Dri
             load = replace(load, first=peak.next)
 
         measure_peak()
-        while sum(one.counts for one in rounds) < options.rounds:
+        while sum(one.steady for one in rounds) < options.rounds:
             if len(rounds) == _MOST_ROUNDS * options.rounds:
                 break
             # One fast moment is not the machine's speed.

@@ -119,26 +119,19 @@ def test_a_round_with_too_much_load_says_nothing_of_latency_but_of_everything_el
     )
     verdict = judge([round_of(*CLEAN), too_much], MODEL)
     assert (verdict.mixed, verdict.late, verdict.degraded) == (1, 10, 1)
-    assert verdict.errors == {"UNAVAILABLE": 2}
-    assert verdict.refused_apart == 7
+    assert verdict.errors == {"UNAVAILABLE": 2, REFUSED: 7}
+    assert verdict.refused_unsteady == 7
     assert verdict.p99_ratio == pytest.approx(1.0)
     assert sum(part.answers for part in verdict.parts.values()) == 694
 
 
-@pytest.mark.parametrize(
-    ("at_s", "counts"),
-    # As it settles; on either side; while the version is loaded; in a switch second.
-    [(82.0, True), (95.0, False), (131.0, False), (105.0, True), (110.0, True)],
-)
-def test_what_is_refused_counts_unless_it_is_refused_while_nothing_is_promoted(
-    at_s: float, counts: bool
-) -> None:
-    one = round_of(*CLEAN, refused_at_s=(at_s, 105.0))
-    assert one.counts is counts
-    verdict = judge([one], MODEL)
-    assert (verdict.errors, verdict.refused_apart) == (({REFUSED: 2}, 0) if counts else ({}, 2))
-    assert verdict.requests == 694 + 2
-    assert len(verdict.p99_ratios) == counts
+@pytest.mark.parametrize("steady", [True, False])
+# As it settles; on either side; while the version is loaded; in a switch second.
+@pytest.mark.parametrize("at_s", [82.0, 95.0, 131.0, 105.0, 110.0])
+def test_a_refusal_is_a_failure_whenever_it_came(at_s: float, steady: bool) -> None:
+    verdict = judge([round_of(*CLEAN, steady=steady, refused_at_s=(at_s,))], MODEL)
+    assert (verdict.errors, verdict.refused_unsteady) == ({REFUSED: 1}, int(not steady))
+    assert verdict.requests == 694 + 1
 
 
 def test_a_bad_moment_while_all_is_quiet_does_not_hide_what_the_rounds_show() -> None:
@@ -154,8 +147,8 @@ def test_a_round_is_told_in_a_line() -> None:
     assert one.text == (
         "10/s, live after 3.0 s, back after 30 ms, p99 quiet 10, between switches 10 ms"
     )
-    odd = replace(one, errors={"UNAVAILABLE": 2}, refused_at_s=(90.0, 105.0, 131.0))
+    odd = replace(one, steady=False, errors={"UNAVAILABLE": 2}, refused_at_s=(90.0, 105.0, 131.0))
     assert odd.text.endswith(
         " ms, 2 UNAVAILABLE, 2 refused (quiet), 1 refused (between switches); "
-        "does not count, the machine became too slow for the load"
+        "does not count for p99, the machine became too slow for the load"
     )
